@@ -1,0 +1,2 @@
+//! QEMU virt: the bootable image.
+#![no_std]

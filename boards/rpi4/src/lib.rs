@@ -1,0 +1,2 @@
+//! Raspberry Pi 4: the bootable image.
+#![no_std]

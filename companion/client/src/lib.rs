@@ -1,0 +1,1 @@
+//! Client of a board: sans-IO session with thin transport shells.

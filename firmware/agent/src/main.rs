@@ -1,0 +1,3 @@
+//! The on-board agent: telemetry and control over QUIC.
+
+fn main() {}

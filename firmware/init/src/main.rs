@@ -1,0 +1,3 @@
+//! Process 1 of the SIS image.
+
+fn main() {}

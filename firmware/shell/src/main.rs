@@ -1,0 +1,3 @@
+//! The sis> serial shell.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The SIS command line.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Pure kernel algorithms, host-tested.
+#![no_std]
+#![forbid(unsafe_code)]

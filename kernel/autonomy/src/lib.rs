@@ -1,0 +1,3 @@
+//! The self-tuning controller: pure, fixed point.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The kernel above the machine: processes, files, sockets, system calls.
+#![no_std]
+#![forbid(unsafe_code)]

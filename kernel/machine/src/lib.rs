@@ -1,0 +1,3 @@
+//! All of the kernel's unsafe code.
+#![no_std]
+

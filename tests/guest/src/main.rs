@@ -1,0 +1,3 @@
+//! Programs for EL0 that the suites run.
+
+fn main() {}

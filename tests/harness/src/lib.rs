@@ -1,0 +1,1 @@
+//! Runs boards under QEMU for tests.
