@@ -1,3 +1,4 @@
 //! The sis> serial shell.
+#![forbid(unsafe_code)]
 
 fn main() {}
