@@ -1,3 +1,9 @@
 //! Pure kernel algorithms, host-tested.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::indexing_slicing)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod buddy;
