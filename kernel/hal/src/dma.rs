@@ -1,0 +1,76 @@
+//! Memory that a device reads or writes by itself.
+
+use core::fmt;
+use core::ops::Range;
+
+use crate::addr::BusAddr;
+
+/// A piece of memory, contiguous for the device, that CPU and device share.
+///
+/// # Order and caches
+///
+/// After writing, call [`sync_for_device`](Self::sync_for_device) before the register write (or the descriptor write)
+/// that tells the device; before reading what a device wrote, call [`sync_for_cpu`](Self::sync_for_cpu). An
+/// implementation over coherent memory still issues the barrier. Reads are made afresh at every call and may race with
+/// the device: what they return is then any mix of old and new bytes, except that the typed helpers on naturally aligned
+/// offsets read and write a whole value at once.
+#[expect(clippy::len_without_is_empty, reason = "a DMA buffer is never empty")]
+pub trait DmaBuffer: Send + Sync {
+    /// Bytes in the buffer; never 0.
+    fn len(&self) -> usize;
+
+    /// Where the device sees the first byte.
+    fn bus_addr(&self) -> BusAddr;
+
+    /// Copies `out.len()` bytes from `offset` on.
+    fn read(&self, offset: usize, out: &mut [u8]) -> Result<(), OutOfRange>;
+
+    /// Copies `data` into the buffer from `offset` on.
+    fn write(&self, offset: usize, data: &[u8]) -> Result<(), OutOfRange>;
+
+    /// Makes the CPU's writes to `range` visible to the device (clean, then barrier). Bytes outside the buffer are
+    /// ignored.
+    fn sync_for_device(&self, range: Range<usize>);
+
+    /// Makes the device's writes to `range` visible to the CPU (barrier, then invalidate). Bytes outside the buffer are
+    /// ignored.
+    ///
+    /// The CPU's own unsynchronised writes to the same cache lines may be lost.
+    fn sync_for_cpu(&self, range: Range<usize>);
+
+    /// Reads a little-endian 32-bit value.
+    fn read_u32(&self, offset: usize) -> Result<u32, OutOfRange> {
+        let mut bytes = [0; 4];
+        self.read(offset, &mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    /// Reads a little-endian 64-bit value.
+    fn read_u64(&self, offset: usize) -> Result<u64, OutOfRange> {
+        let mut bytes = [0; 8];
+        self.read(offset, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes a little-endian 32-bit value.
+    fn write_u32(&self, offset: usize, value: u32) -> Result<(), OutOfRange> {
+        self.write(offset, &value.to_le_bytes())
+    }
+
+    /// Writes a little-endian 64-bit value.
+    fn write_u64(&self, offset: usize, value: u64) -> Result<(), OutOfRange> {
+        self.write(offset, &value.to_le_bytes())
+    }
+}
+
+/// An access that is not entirely inside its buffer; nothing was read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfRange;
+
+impl fmt::Display for OutOfRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("access outside the buffer")
+    }
+}
+
+impl core::error::Error for OutOfRange {}
