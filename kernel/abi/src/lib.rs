@@ -1,3 +1,7 @@
-//! Linux aarch64 numbers and layouts.
+//! Linux aarch64 numbers and layouts: what programs and the kernel agree on, and nothing else.
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub mod errno;
+
+pub use errno::Errno;
