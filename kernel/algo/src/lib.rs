@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::indexing_slicing)]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub mod buddy;
+pub mod cpio;
 pub mod fdt;
