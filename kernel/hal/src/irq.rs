@@ -52,7 +52,7 @@ impl AcknowledgedIrq {
 ///
 /// [`acknowledge`](Self::acknowledge), [`end_of_interrupt`](Self::end_of_interrupt) and
 /// [`init_cpu`](Self::init_cpu) speak of the CPU that calls them: call them with interrupts off, so that the caller does
-/// not move. The other methods may be called anywhere.
+/// not move. The other methods may be called anywhere, with interrupts off too.
 pub trait IrqController: Send + Sync {
     /// A short name for the log, such as `GICv3`.
     fn name(&self) -> &'static str;
@@ -64,12 +64,13 @@ pub trait IrqController: Send + Sync {
 
     /// Enables `irq`. A private interrupt (PPI) is enabled on `target`, a shared one (SPI) is routed to it.
     ///
-    /// A GICv2 can reach only the calling CPU's private interrupts: there, `target` must then be the caller.
+    /// A GICv2 can reach only the calling CPU's private interrupts: there, `target` must then be the caller. Not for
+    /// interrupt handlers: interrupts that share a register wait for each other here.
     fn enable(&self, irq: IrqNumber, trigger: Trigger, target: CpuId) -> Result<(), IrqError>;
 
-    /// Disables `irq` (a private one on the calling CPU). When this returns, no new one will be signalled; one that a
-    /// CPU has acknowledged already still has to be ended.
-    fn disable(&self, irq: IrqNumber) -> Result<(), IrqError>;
+    /// Disables `irq`; a private one on `target` (as in [`enable`](Self::enable)), a shared one wherever it goes. When
+    /// this returns, no new one will be signalled; one that a CPU has acknowledged already still has to be ended.
+    fn disable(&self, irq: IrqNumber, target: CpuId) -> Result<(), IrqError>;
 
     /// Takes the pending interrupt of highest priority, or `None` when there is none (a spurious interrupt: return from
     /// the exception, end nothing).
