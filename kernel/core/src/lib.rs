@@ -1,3 +1,35 @@
-//! The kernel above the machine: processes, files, sockets, system calls.
+//! The kernel above the machine: processes, files, sockets, system calls, policy. No unsafe, no board, no driver.
+//!
+//! | module | story |
+//! |---|---|
+//! | [`sched`] | which task runs where |
+//! | [`time`] | clocks and timers |
+//! | [`wait`] | sleeping until something is true |
+//! | [`poll`] | readiness of files |
+//! | [`user`] | the only way to user memory |
+//! | [`process`] | processes, threads, signals, exec |
+//! | [`vm`] | users' address spaces |
+//! | [`fs`] | open files, the VFS and its file systems |
+//! | [`tty`] | terminals |
+//! | [`net`] | sockets |
+//! | [`syscall`] | the table and a file a family |
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::indexing_slicing)]
+
+extern crate alloc;
+
+pub mod fs;
+pub mod poll;
+pub mod process;
+pub mod sched;
+pub mod syscall;
+pub mod time;
+pub mod user;
+pub mod vm;
+pub mod wait;
+
+pub use sis_abi::Errno;
+
+/// What most of the kernel answers: a value or an error number.
+pub type Result<T> = core::result::Result<T, Errno>;

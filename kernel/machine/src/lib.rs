@@ -1,3 +1,2 @@
 //! All of the kernel's unsafe code.
 #![no_std]
-

@@ -1,0 +1,303 @@
+//! Open files and descriptor tables.
+//!
+//! A [`File`] is what a kind of file can do; an [`OpenFile`] is one open file description (open(2)): a `File` with its
+//! offset and status flags, shared by descriptors after dup(2) and fork(2).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use sis_machine::sync::{Mutex, Rank, SpinLock};
+
+use crate::poll::{Events, PollTable};
+use crate::user::{Sink, Source};
+use crate::vm::PageSource;
+use crate::wait::{Observer, Registration};
+use crate::{Errno, Result};
+
+/// What the caller of a read, write or ioctl asked for besides the bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IoFlags {
+    /// Answer `EAGAIN` instead of waiting (O_NONBLOCK, MSG_DONTWAIT, RWF_NOWAIT).
+    pub nonblock: bool,
+    /// Each write goes to the end (O_APPEND).
+    pub append: bool,
+}
+
+/// Where seek counts from (lseek(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whence {
+    /// SEEK_SET.
+    Start,
+    /// SEEK_CUR.
+    Current,
+    /// SEEK_END.
+    End,
+    /// SEEK_DATA.
+    Data,
+    /// SEEK_HOLE.
+    Hole,
+}
+
+/// What a kind of file can do. The defaults are what Linux answers for a file that cannot.
+pub trait File: Any + Send + Sync {
+    /// Reads at `offset` (ignored by streams, which give what comes next). 0 is the end.
+    fn read(&self, to: &mut Sink<'_>, offset: u64, flags: IoFlags) -> Result<usize> {
+        let _ = (to, offset, flags);
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes at `offset` (ignored by streams). With `flags.append` the file's end is used, atomically; answers how much
+    /// was written, and the offset after it.
+    fn write(&self, from: &mut Source<'_>, offset: u64, flags: IoFlags) -> Result<(usize, u64)> {
+        let _ = (from, offset, flags);
+        Err(Errno::EINVAL)
+    }
+
+    /// Whether it has offsets (false: pread and lseek answer `ESPIPE`).
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    /// The offset that a seek leads to, given the current one.
+    fn seek(&self, current: u64, offset: i64, whence: Whence) -> Result<u64> {
+        let _ = (current, offset, whence);
+        Err(Errno::ESPIPE)
+    }
+
+    /// What it is ready for now; with `table`, the running task is put on its queues first.
+    fn poll(&self, table: Option<&mut PollTable>) -> Events {
+        let _ = table;
+        Events::READ | Events::WRITE
+    }
+
+    /// Adds an observer (epoll) to its queues. `EPERM` for files that are always ready (regular files, directories).
+    fn observe(&self, observer: alloc::sync::Weak<dyn Observer>) -> Result<Vec<Registration>> {
+        let _ = observer;
+        Err(Errno::EPERM)
+    }
+
+    /// ioctl(2). FIONBIO, FIOCLEX and FIONCLEX are handled before this.
+    fn ioctl(&self, command: u32, argument: usize) -> Result<usize> {
+        let _ = (command, argument);
+        Err(Errno::ENOTTY)
+    }
+
+    /// Its pages, for mmap(2).
+    fn mmap(&self) -> Result<Arc<dyn PageSource>> {
+        Err(Errno::ENODEV)
+    }
+
+    /// Status flags have changed by fcntl(F_SETFL).
+    fn set_flags(&self, flags: u32) {
+        let _ = flags;
+    }
+
+    /// For downcasts.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// One open file description.
+pub struct OpenFile {
+    /// What it can do.
+    pub ops: Arc<dyn File>,
+    /// Access mode and status flags (O_*).
+    flags: AtomicU32,
+    /// The offset.
+    pub position: Mutex<u64>,
+    /// Where it was opened, for /proc/PID/fd, fchdir and *at calls; none for pipes, sockets and their like.
+    pub path: Option<super::path::Path>,
+}
+
+/// O_ACCMODE.
+const ACCESS_MODE: u32 = 3;
+/// O_PATH.
+const O_PATH: u32 = 0o10000000;
+const O_NONBLOCK: u32 = 0o4000;
+const O_APPEND: u32 = 0o2000;
+
+impl OpenFile {
+    /// A new description with offset 0.
+    pub fn new(ops: Arc<dyn File>, flags: u32, path: Option<super::path::Path>) -> Arc<Self> {
+        Arc::new(Self { ops, flags: AtomicU32::new(flags), position: Mutex::new(Rank::Inode, 0), path })
+    }
+
+    /// Access mode and status flags.
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the flags in `mask`.
+    pub fn set_flags(&self, mask: u32, value: u32) {
+        let new = (self.flags() & !mask) | (value & mask);
+        self.flags.store(new, Ordering::Relaxed);
+        self.ops.set_flags(new);
+    }
+
+    /// Whether it may be read.
+    pub fn readable(&self) -> bool {
+        self.flags() & O_PATH == 0 && matches!(self.flags() & ACCESS_MODE, 0 | 2)
+    }
+
+    /// Whether it may be written.
+    pub fn writable(&self) -> bool {
+        self.flags() & O_PATH == 0 && matches!(self.flags() & ACCESS_MODE, 1 | 2)
+    }
+
+    /// O_NONBLOCK and O_APPEND.
+    pub fn io_flags(&self) -> IoFlags {
+        let f = self.flags();
+        IoFlags { nonblock: f & O_NONBLOCK != 0, append: f & O_APPEND != 0 }
+    }
+
+    /// Reads at the offset and moves it.
+    pub fn read(&self, to: &mut Sink<'_>) -> Result<usize> {
+        if !self.readable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.is_seekable() {
+            return self.ops.read(to, 0, self.io_flags());
+        }
+        let mut position = self.position.lock();
+        let n = self.ops.read(to, *position, self.io_flags())?;
+        *position += n as u64;
+        Ok(n)
+    }
+
+    /// Writes at the offset (or the end) and moves it.
+    pub fn write(&self, from: &mut Source<'_>) -> Result<usize> {
+        if !self.writable() {
+            return Err(Errno::EBADF);
+        }
+        if !self.ops.is_seekable() {
+            return self.ops.write(from, 0, self.io_flags()).map(|(n, _)| n);
+        }
+        let mut position = self.position.lock();
+        let (n, after) = self.ops.write(from, *position, self.io_flags())?;
+        *position = after;
+        Ok(n)
+    }
+}
+
+/// One descriptor.
+#[derive(Clone)]
+struct Slot {
+    file: Arc<OpenFile>,
+    close_on_exec: bool,
+}
+
+/// A table of descriptors, shared by threads (CLONE_FILES).
+pub struct FdTable {
+    slots: SpinLock<Vec<Option<Slot>>>,
+}
+
+impl Default for FdTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FdTable {
+    /// An empty table.
+    pub const fn new() -> Self {
+        Self { slots: SpinLock::new(Rank::Files, Vec::new()) }
+    }
+
+    /// A copy for fork(2): same descriptions.
+    pub fn duplicate(&self) -> Self {
+        Self { slots: SpinLock::new(Rank::Files, self.slots.lock().clone()) }
+    }
+
+    /// The description behind `fd`; `EBADF`.
+    pub fn get(&self, fd: i32) -> Result<Arc<OpenFile>> {
+        let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        let slots = self.slots.lock();
+        slots.get(index).and_then(|s| s.as_ref()).map(|s| s.file.clone()).ok_or(Errno::EBADF)
+    }
+
+    /// Puts a description at the lowest free descriptor from `from`, below `limit` (RLIMIT_NOFILE); `EMFILE`.
+    pub fn insert(&self, file: Arc<OpenFile>, close_on_exec: bool, from: usize, limit: usize) -> Result<i32> {
+        let mut slots = self.slots.lock();
+        let mut at = from;
+        while slots.get(at).is_some_and(|s| s.is_some()) {
+            at += 1;
+        }
+        if at >= limit {
+            return Err(Errno::EMFILE);
+        }
+        if at >= slots.len() {
+            slots.resize(at + 1, None);
+        }
+        if let Some(s) = slots.get_mut(at) {
+            *s = Some(Slot { file, close_on_exec });
+        }
+        i32::try_from(at).map_err(|_| Errno::EMFILE)
+    }
+
+    /// Puts a description at exactly `fd` and gives back what was there (drop it without locks); `EBADF` from `limit`.
+    pub fn replace(
+        &self,
+        fd: i32,
+        file: Arc<OpenFile>,
+        close_on_exec: bool,
+        limit: usize,
+    ) -> Result<Option<Arc<OpenFile>>> {
+        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        if at >= limit {
+            return Err(Errno::EBADF);
+        }
+        let mut slots = self.slots.lock();
+        if at >= slots.len() {
+            slots.resize(at + 1, None);
+        }
+        let old = slots.get_mut(at).and_then(|s| s.replace(Slot { file, close_on_exec }));
+        Ok(old.map(|s| s.file))
+    }
+
+    /// Takes a descriptor out; drop the result without locks. `EBADF`.
+    pub fn remove(&self, fd: i32) -> Result<Arc<OpenFile>> {
+        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        let mut slots = self.slots.lock();
+        slots.get_mut(at).and_then(Option::take).map(|s| s.file).ok_or(Errno::EBADF)
+    }
+
+    /// FD_CLOEXEC of a descriptor.
+    pub fn close_on_exec(&self, fd: i32) -> Result<bool> {
+        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        let slots = self.slots.lock();
+        slots.get(at).and_then(|s| s.as_ref()).map(|s| s.close_on_exec).ok_or(Errno::EBADF)
+    }
+
+    /// Sets FD_CLOEXEC of a descriptor.
+    pub fn set_close_on_exec(&self, fd: i32, on: bool) -> Result<()> {
+        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
+        let mut slots = self.slots.lock();
+        let slot = slots.get_mut(at).and_then(Option::as_mut).ok_or(Errno::EBADF)?;
+        slot.close_on_exec = on;
+        Ok(())
+    }
+
+    /// Takes out what exec(2) closes; drop the result without locks.
+    pub fn take_close_on_exec(&self) -> Vec<Arc<OpenFile>> {
+        let mut slots = self.slots.lock();
+        let mut out = Vec::new();
+        for s in slots.iter_mut() {
+            if s.as_ref().is_some_and(|s| s.close_on_exec) {
+                out.extend(s.take().map(|s| s.file));
+            }
+        }
+        out
+    }
+
+    /// Takes everything out, for exit; drop the result without locks.
+    pub fn take_all(&self) -> Vec<Arc<OpenFile>> {
+        core::mem::take(&mut *self.slots.lock()).into_iter().flatten().map(|s| s.file).collect()
+    }
+
+    /// The descriptors in use, in order.
+    pub fn list(&self) -> Vec<(i32, Arc<OpenFile>)> {
+        let slots = self.slots.lock();
+        slots.iter().enumerate().filter_map(|(i, s)| Some((i32::try_from(i).ok()?, s.as_ref()?.file.clone()))).collect()
+    }
+}

@@ -1,0 +1,3 @@
+//! Open files, the virtual file system and its file systems.
+
+pub mod file;

@@ -1,0 +1,12 @@
+//! Locks: spinning ([`SpinLock`], [`IrqLock`]) and sleeping ([`Mutex`]), and the order in which they are taken
+//! ([`Rank`]).
+
+mod mutex;
+pub(crate) mod rank;
+mod spin;
+
+pub use mutex::{Mutex, MutexGuard};
+pub use rank::Rank;
+pub use spin::{IrqGuard, IrqLock, SpinGuard, SpinLock};
+/// A value set once, at boot.
+pub use ::spin::Once;
