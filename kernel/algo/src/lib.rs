@@ -9,4 +9,5 @@ extern crate std;
 
 pub mod buddy;
 pub mod cpio;
+pub mod elf;
 pub mod fdt;

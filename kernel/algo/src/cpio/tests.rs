@@ -311,7 +311,8 @@ fn archives_of_the_usual_tools_are_read() {
     let dir = std::env::temp_dir().join(format!("sis-cpio-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let script = "set -e; mkdir d; printf content > d/a; ln d/a d/b; ln -s a d/s; : > d/empty; \
-                  printf '%s\\n' d d/a d/b d/s d/empty | cpio -o -H newc --quiet > plain; gzip -9 < plain > gz; cat plain gz plain > all";
+                  printf '%s\\n' d d/a d/b d/s d/empty | cpio -o -H newc --quiet > plain; gzip -9 < plain > gz; cat plain gz > all; \
+                  while [ $(($(wc -c < all) % 4)) -ne 0 ]; do printf '\\0' >> all; done; cat plain >> all";
     let made = std::process::Command::new("sh")
         .args(["-c", script])
         .current_dir(&dir)
