@@ -3,6 +3,8 @@
 //! There is no input or output here and no clock; the kernel (`no_std`), the agent, the client and the tools share these types.
 //!
 //! - [`control`]: the kernel's control device, `/dev/sis`: one CBOR item a `write(2)`, one a `read(2)`.
+//! - [`wire`]: the QUIC application protocol between the agent and its clients.
+//! - [`pairing`]: the code that a board shows, roles, and what each may do.
 //!
 //! # Evolution
 //! Every struct is a CBOR map (RFC 8949) with numbered keys: a decoder skips the keys that it does not know and takes a missing
@@ -20,6 +22,8 @@ extern crate std;
 pub mod codec;
 pub mod control;
 pub mod hello;
+pub mod pairing;
+pub mod wire;
 
 /// Peers with another major number cannot understand each other.
 pub const PROTOCOL_MAJOR: u16 = 1;
