@@ -11,3 +11,4 @@ pub mod buddy;
 pub mod cpio;
 pub mod elf;
 pub mod fdt;
+pub mod vdso;
