@@ -1,0 +1,146 @@
+use super::*;
+use std::path::Path;
+
+fn board(name: &str) -> Board {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the workspace");
+    Board::load(root, name).expect("the board's file is sound")
+}
+
+fn files() -> Files {
+    Files {
+        kernel: "/k".into(),
+        initrd: Some("/i".into()),
+        device_tree: None,
+    }
+}
+
+fn line(board: &Board, options: &Options) -> String {
+    format!("{} ", board.command(&files(), options).expect("is possible").join(" "))
+}
+
+#[test]
+fn virt_boots_as_the_boot_contract_says() {
+    let line = line(&board("qemu-virt"), &Options::default());
+    for part in [
+        "-machine virt,gic-version=3 ",
+        "-cpu cortex-a72 ",
+        "-smp 4 ",
+        "-m 512M ",
+        "-kernel /k ",
+        "-initrd /i ",
+        "-append console=ttyAMA0 ",
+        "-global virtio-mmio.force-legacy=false ",
+        "-netdev user,id=net0 -device virtio-net-device,netdev=net0 ",
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}
+
+#[test]
+fn wishes_replace_defaults() {
+    let options = Options {
+        smp: Some(1),
+        memory: Some("128M".into()),
+        gic: Some(2),
+        cpu: Some("max".into()),
+        virtualization: Some(true),
+        append: Some("quiet".into()),
+        append_more: vec!["panic=-1".into()],
+        agent_port: Some(40000),
+        no_reboot: true,
+        ..Options::default()
+    };
+    let line = line(&board("qemu-virt"), &options);
+    for part in [
+        "-machine virt,gic-version=2,virtualization=on ",
+        "-cpu max ",
+        "-smp 1 ",
+        "-m 128M ",
+        "-append quiet panic=-1 ",
+        "hostfwd=udp:127.0.0.1:40000-:8870 ",
+        "-no-reboot ",
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}
+
+#[test]
+fn the_pi_takes_its_device_tree_and_refuses_what_its_machine_fixes() {
+    let pi = board("rpi4");
+    let files = Files {
+        device_tree: Some("/dtb".into()),
+        ..files()
+    };
+    let line = pi.command(&files, &Options::default()).expect("is possible").join(" ");
+    assert!(
+        line.contains("-machine raspi4b -kernel /k -initrd /i -dtb /dtb -append console=ttyAMA0 "),
+        "{line}"
+    );
+    assert!(!line.contains("-smp") && !line.contains("-netdev"), "{line}");
+    let fixed = pi.command(
+        &files,
+        &Options {
+            smp: Some(2),
+            ..Options::default()
+        },
+    );
+    assert!(matches!(fixed, Err(CommandError::Fixed { option: "--smp", .. })));
+    let network = pi.command(
+        &files,
+        &Options {
+            agent_port: Some(1),
+            ..Options::default()
+        },
+    );
+    assert_eq!(network, Err(CommandError::NoNetwork("rpi4".into())));
+}
+
+#[test]
+fn nonsense_is_refused_before_qemu_is_asked() {
+    let virt = board("qemu-virt");
+    assert!(
+        virt.command(
+            &files(),
+            &Options {
+                smp: Some(0),
+                ..Options::default()
+            }
+        )
+        .is_err()
+    );
+    assert!(
+        virt.command(
+            &files(),
+            &Options {
+                smp: Some(9),
+                ..Options::default()
+            }
+        )
+        .is_err()
+    );
+    assert!(
+        virt.command(
+            &files(),
+            &Options {
+                gic: Some(1),
+                ..Options::default()
+            }
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn an_unknown_board_names_the_known_ones() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the workspace");
+    for name in ["nope", "../kernel", ""] {
+        let error = Board::load(root, name).expect_err("is refused").to_string();
+        assert!(error.contains("qemu-virt, rpi4"), "{error}");
+    }
+}

@@ -1,0 +1,175 @@
+//! Files of Debian's arm64 packages: fetched by the machine's own apt, which checks their signatures, and kept.
+
+use crate::failure::{Exit, Failure, OrFail, Outcome};
+use crate::report::Step;
+use sis_image::manifest::{PackageRecord, sha256_hex};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const ARCHITECTURE: &str = "arm64";
+
+/// The packages that a build draws on.
+#[derive(Debug)]
+pub(super) struct Packages {
+    cache: PathBuf,
+    refresh: bool,
+    used: BTreeMap<String, PackageRecord>,
+}
+
+impl Packages {
+    pub(super) fn new(cache: PathBuf, refresh: bool) -> Self {
+        Self {
+            cache,
+            refresh,
+            used: BTreeMap::new(),
+        }
+    }
+
+    /// What was drawn on, by name.
+    pub(super) fn used(&self) -> Vec<PackageRecord> {
+        self.used.values().cloned().collect()
+    }
+
+    /// The bytes of `member` (a path in the package; `*` as tar's wildcard) of `package`, or of the first package that
+    /// it depends on: `linux-image-arm64` is an empty package that names the current kernel's.
+    pub(super) fn member(&mut self, package: &str, member: &str, step: &Step) -> Outcome<Vec<u8>> {
+        let outer = self.package(package, step)?;
+        if let Some(bytes) = extract(&outer, member)? {
+            self.record(&outer)?;
+            return Ok(bytes);
+        }
+        let depends = field(&outer, "Depends")?;
+        let inner = depends.split([',', '|', ' ', '(']).find(|name| !name.is_empty());
+        let inner = inner.ok_or_else(|| missing_member(package, member))?;
+        let inner = self.package(inner, step)?;
+        let bytes = extract(&inner, member)?.ok_or_else(|| missing_member(package, member))?;
+        self.record(&inner)?;
+        Ok(bytes)
+    }
+
+    fn record(&mut self, file: &Path) -> Outcome<()> {
+        let name = field(file, "Package")?;
+        let record = PackageRecord {
+            name: name.clone(),
+            version: field(file, "Version")?,
+            architecture: field(file, "Architecture")?,
+            sha256: sha256_hex(&fs::read(file).or_fail("build.package")?),
+        };
+        self.used.insert(name, record);
+        Ok(())
+    }
+
+    /// The package's file, from the cache when its digest is still what it was when it came.
+    fn package(&self, name: &str, step: &Step) -> Outcome<PathBuf> {
+        let folder = self.cache.join(format!("{name}_{ARCHITECTURE}"));
+        if !self.refresh
+            && let Some(file) = cached(&folder)
+        {
+            return Ok(file);
+        }
+        step.now(format!("fetching {name}:{ARCHITECTURE}"));
+        // apt writes into the current folder; a fresh one, so that what appears is what was fetched.
+        let fresh = self.cache.join(format!(".{name}.{}", std::process::id()));
+        let _ = fs::remove_dir_all(&fresh);
+        fs::create_dir_all(&fresh).or_fail("build.package")?;
+        let result = download(name, &fresh);
+        let moved = result.and_then(|file| {
+            let digest = sha256_hex(&fs::read(&file).or_fail("build.package")?);
+            fs::write(file.with_extension("deb.sha256"), digest).or_fail("build.package")?;
+            let _ = fs::remove_dir_all(&folder);
+            fs::rename(&fresh, &folder).or_fail("build.package")
+        });
+        let _ = fs::remove_dir_all(&fresh);
+        moved?;
+        cached(&folder).ok_or_else(|| Failure::new("build.package", format_args!("{name} vanished from the cache")))
+    }
+}
+
+fn missing_member(package: &str, member: &str) -> Failure {
+    Failure::new(
+        "build.package",
+        format_args!("neither {package} nor what it depends on has {member}"),
+    )
+}
+
+/// The one package file in `folder`, if its digest holds.
+fn cached(folder: &Path) -> Option<PathBuf> {
+    let file = only_package(folder)?;
+    let recorded = fs::read_to_string(file.with_extension("deb.sha256")).ok()?;
+    (sha256_hex(&fs::read(&file).ok()?) == recorded.trim()).then_some(file)
+}
+
+fn only_package(folder: &Path) -> Option<PathBuf> {
+    let mut files = fs::read_dir(folder)
+        .ok()?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path());
+    files.find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+}
+
+fn download(name: &str, into: &Path) -> Outcome<PathBuf> {
+    let mut command = Command::new("apt-get");
+    // As root apt would fetch as `_apt`, who may not write here.
+    command.args([
+        "-q",
+        "-o",
+        "APT::Sandbox::User=root",
+        "download",
+        &format!("{name}:{ARCHITECTURE}"),
+    ]);
+    let output = run(command.current_dir(into))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::new(
+            "build.package",
+            format_args!("apt could not fetch {name}:{ARCHITECTURE}: {}", said.trim()),
+        )
+        .exit(Exit::Missing)
+        .fix("cargo sis setup (it makes arm64 packages known to apt)"));
+    }
+    only_package(into).ok_or_else(|| Failure::new("build.package", format_args!("apt fetched nothing for {name}")))
+}
+
+fn field(file: &Path, name: &str) -> Outcome<String> {
+    let output = run(Command::new("dpkg-deb").arg("-f").arg(file).arg(name))?;
+    if !output.status.success() {
+        return Err(Failure::new(
+            "build.package",
+            format_args!("{} is no sound package", file.display()),
+        ));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The member's bytes; `None` when the package has none of that name.
+fn extract(file: &Path, member: &str) -> Outcome<Option<Vec<u8>>> {
+    let mut unpack = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(file)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .map_err(|error| no_tool("dpkg-deb", &error))?;
+    let mut tar = Command::new("tar");
+    tar.args(["-xO", "--wildcards", &format!("./{member}")]);
+    if let Some(pipe) = unpack.stdout.take() {
+        tar.stdin(pipe);
+    }
+    let output = run(&mut tar);
+    let _ = unpack.wait();
+    let output = output?;
+    Ok((output.status.success() && !output.stdout.is_empty()).then_some(output.stdout))
+}
+
+fn run(command: &mut Command) -> Outcome<Output> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.output().map_err(|error| no_tool(&name, &error))
+}
+
+fn no_tool(name: &str, error: &std::io::Error) -> Failure {
+    Failure::new("build.tool", format_args!("{name} could not be started: {error}"))
+        .exit(Exit::Missing)
+        .fix("cargo sis setup; foreign packages come from Debian, so the build needs a Debian system")
+}

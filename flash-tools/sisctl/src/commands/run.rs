@@ -1,0 +1,278 @@
+//! `run`, in the foreground or handed to a supervisor in the background.
+
+use super::console::attach_failure;
+use super::{Context, print_json};
+use crate::arguments::Run;
+use crate::build::{self, Wishes};
+use crate::failure::{Exit, Failure, OrFail, Outcome};
+use crate::run_state::{Process, RunState};
+use crate::terminal::{self, Left};
+use sis_qemu::machine::StartError;
+use sis_qemu::{Board, Files, Machine, Options};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long a supervisor may take until its board runs.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const SUPERVISOR_LOG: &str = "supervisor.log";
+
+pub(crate) fn run(context: &Context, wishes: &Run) -> Outcome {
+    let board = context.workspace.board(&wishes.board)?;
+    refuse_second(context, &board)?;
+    make_ready(context, &board, wishes)?;
+    if wishes.headless {
+        let state = start_headless(context, wishes)?;
+        if context.is_json {
+            return print_json(&state);
+        }
+        let log = context
+            .workspace
+            .run_folder(&board.name)
+            .join(sis_qemu::command::CONSOLE_LOG);
+        println!(
+            "{} runs (process {}); its console is in {}",
+            board.name,
+            state.qemu.pid,
+            log.display()
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    foreground(context, &board, wishes)
+}
+
+fn refuse_second(context: &Context, board: &Board) -> Outcome<()> {
+    match RunState::load(&context.workspace, &board.name) {
+        Some(state) => {
+            let message = format!("{} is running already (process {})", board.name, state.qemu.pid);
+            let fix = format!("cargo sis console {0}, or cargo sis down {0}", board.name);
+            Err(Failure::new("run.already", message).exit(Exit::Busy).fix(fix))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Builds, unless told not to.
+fn make_ready(context: &Context, board: &Board, wishes: &Run) -> Outcome<()> {
+    if !wishes.no_build && wishes.kernel.is_none() {
+        let what = Wishes {
+            checked: wishes.checked,
+            refresh: false,
+        };
+        build::build(&context.workspace, board, &what, &context.report)?;
+    }
+    for file in files(context, board, wishes)?.all() {
+        if !file.is_file() {
+            let fix = format!("cargo sis build {}", board.name);
+            return Err(Failure::new("run.missing", format_args!("there is no {}", file.display())).fix(fix));
+        }
+    }
+    Ok(())
+}
+
+fn files(context: &Context, board: &Board, wishes: &Run) -> Outcome<Files> {
+    let absolute = |path: &PathBuf| std::path::absolute(path).or_fail("run.path");
+    let mut files = build::files(&context.workspace, board);
+    if let Some(kernel) = &wishes.kernel {
+        files.kernel = absolute(kernel)?;
+        files.initrd = None;
+    }
+    if let Some(initrd) = &wishes.initrd {
+        files.initrd = Some(absolute(initrd)?);
+    }
+    Ok(files)
+}
+
+/// A UDP port that is free now.
+fn free_port() -> Outcome<u16> {
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).or_fail("run.port")?;
+    Ok(socket.local_addr().or_fail("run.port")?.port())
+}
+
+fn options(board: &Board, wishes: &Run) -> Outcome<Options> {
+    let agent_port = match (wishes.agent_port, &board.qemu.network_device) {
+        (Some(port), _) => Some(port),
+        (None, Some(_)) => Some(free_port()?),
+        (None, None) => None,
+    };
+    Ok(Options {
+        smp: wishes.smp,
+        memory: wishes.mem.clone(),
+        gic: wishes.gic,
+        cpu: wishes.cpu.clone(),
+        virtualization: wishes.el2.then_some(true),
+        append_more: wishes.append.iter().cloned().collect(),
+        icount: wishes.icount,
+        gdb: wishes.gdb,
+        agent_port,
+        no_reboot: wishes.no_reboot,
+        extra: wishes.qemu.clone(),
+        ..Options::default()
+    })
+}
+
+/// Starts QEMU (stopped) and writes down that it runs.
+fn start(context: &Context, board: &Board, wishes: &Run) -> Outcome<Machine> {
+    let run_folder = context.workspace.run_folder(&board.name);
+    let options = options(board, wishes)?;
+    let files = files(context, board, wishes)?;
+    let usage = |error| Failure::new("run.options", error).exit(Exit::Usage);
+    let command = board.command(&files, &options).map_err(usage)?;
+    let machine = Machine::start(&command, &run_folder).map_err(|error| {
+        let failure = Failure::new("run.qemu", &error);
+        if matches!(error, StartError::NoQemu(_)) {
+            failure.exit(Exit::Missing).fix("cargo sis setup")
+        } else {
+            failure
+        }
+    })?;
+    let gone = || Failure::new("run.qemu", "QEMU ended at once");
+    let started = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let state = RunState {
+        board: board.name.clone(),
+        qemu: Process::of(machine.pid()).ok_or_else(gone)?,
+        supervisor: Process::of(std::process::id()).ok_or_else(gone)?,
+        agent_port: options.agent_port,
+        started_ms: started.as_millis() as u64,
+        command,
+    };
+    state.save(&run_folder)?;
+    Ok(machine)
+}
+
+fn resume(machine: &Machine, wishes: &Run) -> Outcome<()> {
+    if wishes.gdb.is_some() {
+        return Ok(());
+    }
+    machine.qmp().and_then(|mut qmp| qmp.resume()).or_fail("run.qemu")
+}
+
+fn foreground(context: &Context, board: &Board, wishes: &Run) -> Outcome {
+    let mut machine = start(context, board, wishes)?;
+    let attached = sis_qemu::console::attach(machine.run_folder()).map_err(attach_failure)?;
+    context.report.say(format_args!("{}: Ctrl-] ends it", board.title));
+    if let Some(port) = wishes.gdb {
+        context
+            .report
+            .say(format_args!("waiting for a debugger on 127.0.0.1:{port}"));
+    }
+    resume(&machine, wishes)?;
+    let left = terminal::attach(&attached.stream)?;
+    if left == Left::AtEnd {
+        machine.wait(Duration::from_secs(2));
+    }
+    machine.stop();
+    RunState::forget(machine.run_folder());
+    ended(&mut machine)
+}
+
+/// QEMU's own failures are ours; a guest that powered off is a success.
+fn ended(machine: &mut Machine) -> Outcome {
+    match machine.wait(Duration::ZERO) {
+        Some(status) if !status.success() && status.code().is_some() => Err(Failure::new(
+            "run.qemu",
+            format_args!("QEMU ended with {status}: {}", machine.log()),
+        )),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Starts the supervisor and waits until its board runs.
+pub(crate) fn start_headless(context: &Context, wishes: &Run) -> Outcome<RunState> {
+    let run_folder = context.workspace.run_folder(&wishes.board);
+    std::fs::create_dir_all(&run_folder).or_fail("run.folder")?;
+    let log = File::create(run_folder.join(SUPERVISOR_LOG)).or_fail("run.folder")?;
+    let program = std::env::current_exe().or_fail("run.supervisor")?;
+    let mut supervisor = Command::new(program)
+        .arg("supervise")
+        .args(wishes.words())
+        .current_dir(context.workspace.root())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().or_fail("run.folder")?)
+        .stderr(log)
+        .spawn()
+        .or_fail("run.supervisor")?;
+    let pid = supervisor.id();
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if let Some(state) =
+            RunState::load(&context.workspace, &wishes.board).filter(|state| state.supervisor.pid == pid)
+        {
+            return Ok(state);
+        }
+        if supervisor.try_wait().or_fail("run.supervisor")?.is_some() {
+            let said = std::fs::read_to_string(run_folder.join(SUPERVISOR_LOG)).unwrap_or_default();
+            return Err(Failure::new("run.supervisor", said.trim()));
+        }
+        if Instant::now() >= deadline {
+            let _ = supervisor.kill();
+            let message = format!("{} did not start within {} s", wishes.board, START_TIMEOUT.as_secs());
+            return Err(Failure::new("run.supervisor", message).exit(Exit::Timeout));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The background half of `run --headless`: a session of its own, so that no closing terminal takes it along. QEMU dies
+/// with it.
+pub(crate) fn supervise(context: &Context, wishes: &Run) -> Outcome {
+    // Refused only to the leader of a process group, which a freshly started child is not.
+    let _ = rustix::process::setsid();
+    let board = context.workspace.board(&wishes.board)?;
+    let mut machine = start(context, &board, wishes)?;
+    resume(&machine, wishes)?;
+    while !machine.has_ended() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    forget_if_ours(context, machine.run_folder());
+    ended(&mut machine)
+}
+
+fn forget_if_ours(context: &Context, run_folder: &Path) {
+    // A next run may have begun already; its state is not ours to remove.
+    let name = run_folder
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if RunState::load(&context.workspace, &name).is_none() {
+        RunState::forget(run_folder);
+    }
+}
+
+impl Run {
+    /// The words that say the same to `supervise`.
+    fn words(&self) -> Vec<String> {
+        let mut words = vec![self.board.clone()];
+        let mut option = |name: &str, value: Option<String>| {
+            words.extend(value.map(|value| format!("--{name}={value}")));
+        };
+        option("smp", self.smp.map(|value| value.to_string()));
+        option("mem", self.mem.clone());
+        option("gic", self.gic.map(|value| value.to_string()));
+        option("cpu", self.cpu.clone());
+        option("append", self.append.clone());
+        option("initrd", self.initrd.as_ref().and_then(|path| absolute_text(path)));
+        option("kernel", self.kernel.as_ref().and_then(|path| absolute_text(path)));
+        option("gdb", self.gdb.map(|value| value.to_string()));
+        option("agent-port", self.agent_port.map(|value| value.to_string()));
+        for (is_set, word) in [
+            (self.el2, "--el2"),
+            (self.icount, "--icount"),
+            (self.no_reboot, "--no-reboot"),
+        ] {
+            words.extend(is_set.then(|| word.to_owned()));
+        }
+        if !self.qemu.is_empty() {
+            words.push("--".into());
+            words.extend(self.qemu.iter().cloned());
+        }
+        words
+    }
+}
+
+fn absolute_text(path: &Path) -> Option<String> {
+    Some(std::path::absolute(path).ok()?.to_string_lossy().into_owned())
+}
