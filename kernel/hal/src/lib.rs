@@ -27,6 +27,7 @@ pub mod net;
 pub mod power;
 pub mod registers;
 pub mod sensor;
+pub mod spec;
 
 pub use addr::{BusAddr, CpuId, IrqNumber, MAX_CPUS, Mpidr, PhysAddr};
 pub use block::{BlockDevice, BlockError};
@@ -38,6 +39,7 @@ pub use net::{MacAddr, NetDevice, NetStats, TxError};
 pub use power::{CpuPower, FirmwareCall, Power, PowerError, ReleaseMemory, StartCpuError, Watchdog, WatchdogError};
 pub use registers::{Registers, Window};
 pub use sensor::{Entropy, EntropyError, TemperatureError, TemperatureSensor};
+pub use spec::{DeviceSpec, IrqLine, RegisterRange};
 
 #[cfg(test)]
 mod tests;
