@@ -20,6 +20,10 @@ use sis_hal::{
 use self::regs::{GICC_CTLR, GICC_EOIR, GICC_IAR, GICC_PMR, GICD_CTLR, GICD_SGIR, GICD_TYPER};
 
 mod regs;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+#[cfg(test)]
+mod tests;
 
 /// The priority of every interrupt: in the middle (3.3), and a multiple of the coarsest step (16 levels).
 const PRIORITY: u8 = 0xa0;

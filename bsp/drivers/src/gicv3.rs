@@ -17,6 +17,10 @@ use sis_hal::{
 use self::regs::{GICD_CTLR, GICD_PIDR2, GICD_TYPER, GICR_CTLR, GICR_WAKER, SGI_FRAME};
 
 mod regs;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+#[cfg(test)]
+mod tests;
 
 /// How long a register write may take to reach the CPU interfaces (RWP) and a redistributor to wake up. Linux waits a
 /// second for the same; hardware takes well under a microsecond.
