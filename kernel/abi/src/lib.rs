@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod errno;
+pub mod signal;
 
 pub use errno::Errno;
