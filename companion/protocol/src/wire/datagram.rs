@@ -3,6 +3,7 @@
 //! One sample fits one datagram on every board we know (up to 8 CPUs). With more CPUs than fit, it is split: every part carries some of
 //! the CPUs, the first part everything else too.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 
@@ -119,7 +120,7 @@ pub struct Assembler {
 struct Partial {
     seq: u64,
     parts: Vec<Option<Vec<CpuTimes>>>,
-    scalars: Option<Metrics>,
+    scalars: Option<Box<Metrics>>,
 }
 
 impl Assembler {
@@ -166,13 +167,13 @@ impl Assembler {
         let partial = self.partial.as_mut().filter(|partial| partial.seq == seq)?;
         *partial.parts.get_mut(index)? = Some(core::mem::take(&mut metrics.cpus));
         if part == 0 {
-            partial.scalars = Some(metrics);
+            partial.scalars = Some(Box::new(metrics));
         }
         if partial.parts.iter().any(Option::is_none) {
             return None;
         }
         let Partial { parts, scalars, .. } = self.partial.take()?;
-        let mut whole = scalars?;
+        let mut whole = *scalars?;
         whole.cpus = parts.into_iter().flatten().flatten().collect();
         Some(self.deliver(seq, ts_ns, whole))
     }

@@ -93,7 +93,8 @@ impl Reader {
     /// # Errors
     /// [`DecodeError`] when the frame is too long or not a `T`.
     pub fn next_open<T: for<'b> Decode<'b, ()> + codec::Unknown>(&mut self) -> Result<Option<T>, DecodeError> {
-        self.next_item::<codec::Lenient<T>>().map(|item| item.map(|item| item.0))
+        self.next_item::<codec::Lenient<T>>()
+            .map(|item| item.map(|item| item.0))
     }
 
     /// Whether the stream may end here: no frame has begun.
