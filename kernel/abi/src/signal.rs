@@ -12,7 +12,11 @@ pub const SIGNALS: usize = 64;
 impl Signal {
     /// From a number; `None` outside 1..=64.
     pub const fn new(number: i32) -> Option<Self> {
-        if number >= 1 && number <= SIGNALS as i32 { Some(Self(number as u8)) } else { None }
+        if number >= 1 && number <= SIGNALS as i32 {
+            Some(Self(number as u8))
+        } else {
+            None
+        }
     }
 
     /// The number.
@@ -182,7 +186,11 @@ impl SigSet {
 
     /// The lowest-numbered signal.
     pub const fn first(self) -> Option<Signal> {
-        if self.0 == 0 { None } else { Some(Signal(self.0.trailing_zeros() as u8 + 1)) }
+        if self.0 == 0 {
+            None
+        } else {
+            Some(Signal(self.0.trailing_zeros() as u8 + 1))
+        }
     }
 
     /// The signal to deliver next: synchronous ones first, then by number (kernel/signal.c, next_signal).
@@ -255,7 +263,12 @@ impl SigAction {
     /// To user memory.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut out = [0; Self::SIZE];
-        for (at, word) in [(0, self.handler), (8, self.flags.bits()), (16, self.restorer), (24, self.mask.0)] {
+        for (at, word) in [
+            (0, self.handler),
+            (8, self.flags.bits()),
+            (16, self.restorer),
+            (24, self.mask.0),
+        ] {
             put(&mut out, at, &word.to_le_bytes());
         }
         out
@@ -380,24 +393,45 @@ impl SigInfo {
 
     /// From the kernel itself.
     pub const fn kernel(signal: Signal) -> Self {
-        Self { signal, errno: 0, code: code::SI_KERNEL, detail: Detail::Sender { pid: 0, uid: 0 } }
+        Self {
+            signal,
+            errno: 0,
+            code: code::SI_KERNEL,
+            detail: Detail::Sender { pid: 0, uid: 0 },
+        }
     }
 
     /// By kill(2).
     pub const fn user(signal: Signal, pid: u32, uid: u32) -> Self {
-        Self { signal, errno: 0, code: code::SI_USER, detail: Detail::Sender { pid, uid } }
+        Self {
+            signal,
+            errno: 0,
+            code: code::SI_USER,
+            detail: Detail::Sender { pid, uid },
+        }
     }
 
     /// By a fault at `address`.
     pub const fn fault(signal: Signal, code: i32, address: u64) -> Self {
-        Self { signal, errno: 0, code, detail: Detail::Fault { address } }
+        Self {
+            signal,
+            errno: 0,
+            code,
+            detail: Detail::Fault { address },
+        }
     }
 
     /// From user memory; `None` for a signal number that does not exist.
     pub fn from_bytes(b: &[u8; Self::SIZE]) -> Option<Self> {
-        let word = |at: usize| i32::from_le_bytes(b.get(at..).and_then(|r| r.first_chunk()).copied().unwrap_or_default());
+        let word =
+            |at: usize| i32::from_le_bytes(b.get(at..).and_then(|r| r.first_chunk()).copied().unwrap_or_default());
         let raw = b.last_chunk::<112>().copied().unwrap_or([0; 112]);
-        Some(Self { signal: Signal::new(word(0))?, errno: word(4), code: word(8), detail: Detail::Raw(raw) })
+        Some(Self {
+            signal: Signal::new(word(0))?,
+            errno: word(4),
+            code: word(8),
+            detail: Detail::Raw(raw),
+        })
     }
 
     /// To user memory.
@@ -421,7 +455,13 @@ impl SigInfo {
                 put(&mut out, 20, &overrun.to_le_bytes());
                 put(&mut out, 24, &value.to_le_bytes());
             }
-            Detail::Child { pid, uid, status, utime, stime } => {
+            Detail::Child {
+                pid,
+                uid,
+                status,
+                utime,
+                stime,
+            } => {
                 put(&mut out, 16, &pid.to_le_bytes());
                 put(&mut out, 20, &uid.to_le_bytes());
                 put(&mut out, 24, &status.to_le_bytes());

@@ -14,7 +14,11 @@ fn numbers_are_bounded() {
 fn kill_and_stop_cannot_be_blocked() {
     let all = SigSet(u64::MAX).blockable();
     assert!(!all.has(SIGKILL) && !all.has(SIGSTOP) && all.has(SIGTERM));
-    let bytes = SigAction { mask: SigSet(u64::MAX), ..SigAction::default() }.to_bytes();
+    let bytes = SigAction {
+        mask: SigSet(u64::MAX),
+        ..SigAction::default()
+    }
+    .to_bytes();
     assert!(!SigAction::from_bytes(&bytes).mask.has(SIGKILL));
 }
 
@@ -46,10 +50,14 @@ fn default_actions_follow_the_manual() {
     assert_eq!(SIGURG.default_action(), DefaultAction::Ignore);
     assert_eq!(SIGCONT.default_action(), DefaultAction::Continue);
     assert_eq!(SIGTSTP.default_action(), DefaultAction::Stop);
-    for s in [SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGXCPU, SIGXFSZ, SIGSYS] {
+    for s in [
+        SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGXCPU, SIGXFSZ, SIGSYS,
+    ] {
         assert_eq!(s.default_action(), DefaultAction::Dump);
     }
-    for s in [SIGHUP, SIGINT, SIGKILL, SIGUSR1, SIGPIPE, SIGALRM, SIGTERM, SIGSTKFLT, SIGIO, SIGPWR] {
+    for s in [
+        SIGHUP, SIGINT, SIGKILL, SIGUSR1, SIGPIPE, SIGALRM, SIGTERM, SIGSTKFLT, SIGIO, SIGPWR,
+    ] {
         assert_eq!(s.default_action(), DefaultAction::Terminate);
     }
 }
@@ -60,7 +68,13 @@ fn siginfo_has_the_layout_of_the_headers() {
         signal: SIGCHLD,
         errno: 0,
         code: code::CLD_EXITED,
-        detail: Detail::Child { pid: 7, uid: 1000, status: 42, utime: 3, stime: 4 },
+        detail: Detail::Child {
+            pid: 7,
+            uid: 1000,
+            status: 42,
+            utime: 3,
+            stime: 4,
+        },
     };
     let b = i.to_bytes();
     assert_eq!(b[0..4], 17i32.to_le_bytes());
