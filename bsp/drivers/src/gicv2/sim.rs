@@ -238,7 +238,7 @@ impl Device for Distributor {
                 let mask = if state.cpus.len() == 1 { 0 } else { own };
                 let mask = state.own_mask.unwrap_or(mask);
                 // Only some of the private interrupts exist; the bytes of the others read as 0.
-                if offset < 0x810 || offset >= 0x818 {
+                if !(0x810..0x818).contains(&offset) {
                     u32::from_le_bytes([mask; 4])
                 } else {
                     0

@@ -268,7 +268,7 @@ impl Device for Distributor {
                 );
                 let irq = &mut state.shared[(offset - 0x6100) / 8];
                 assert!(!irq.is_enabled, "route changed while enabled");
-                let (keep, shift) = if offset % 8 == 0 {
+                let (keep, shift) = if offset.is_multiple_of(8) {
                     (u64::MAX << 32, 0)
                 } else {
                     (u64::MAX >> 32, 32)
