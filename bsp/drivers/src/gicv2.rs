@@ -11,13 +11,14 @@
 //! path is right for both. A kernel that is entered in the *secure* state must have its interrupts moved to group 1
 //! before it leaves that state; that is the firmware's part, not this driver's.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
+use core::sync::atomic::{AtomicU8, Ordering, fence};
 
 use sis_hal::{
     AcknowledgedIrq, CpuId, IrqController, IrqError, IrqNumber, MAX_CPUS, Mpidr, Registers, SgiTarget, Trigger,
 };
 
 use self::regs::{GICC_CTLR, GICC_EOIR, GICC_IAR, GICC_PMR, GICD_CTLR, GICD_SGIR, GICD_TYPER};
+use crate::busy::Busy;
 
 mod regs;
 #[cfg(any(test, feature = "sim"))]
@@ -42,7 +43,7 @@ pub struct GicV2<D, C> {
     /// The bit of each initialised CPU in `GICD_ITARGETSR` and `GICD_SGIR`; 0 = not initialised.
     target_masks: [AtomicU8; MAX_CPUS],
     /// Held while a trigger register, which 16 interrupts share, is read and written back.
-    is_configuring: AtomicBool,
+    configuring: Busy,
 }
 
 impl<D: Registers, C: Registers> GicV2<D, C> {
@@ -70,7 +71,7 @@ impl<D: Registers, C: Registers> GicV2<D, C> {
             irq_limit: (32 * (lines + 1)).min(IrqNumber::FIRST_SPECIAL),
             interface_count: typer.read(regs::TYPER::CPUNumber) + 1,
             target_masks: [const { AtomicU8::new(0) }; MAX_CPUS],
-            is_configuring: AtomicBool::new(false),
+            configuring: Busy::new(),
         };
         gic.init_distributor();
         Ok(gic)
@@ -149,19 +150,15 @@ impl<D: Registers, C: Registers> GicV2<D, C> {
     fn set_trigger(&self, irq: IrqNumber, trigger: Trigger) {
         let bit = 2 << (2 * (irq.as_u32() % 16));
         let icfgr = regs::GICD_ICFGR.nth(irq.as_usize() / 16);
-        while self.is_configuring.swap(true, Ordering::Acquire) {
-            core::hint::spin_loop();
-        }
-        let old = icfgr.get(&self.distributor);
-        icfgr.set(
-            &self.distributor,
-            if trigger == Trigger::Edge {
+        self.configuring.with(|| {
+            let old = icfgr.get(&self.distributor);
+            let new = if trigger == Trigger::Edge {
                 old | bit
             } else {
                 old & !bit
-            },
-        );
-        self.is_configuring.store(false, Ordering::Release);
+            };
+            icfgr.set(&self.distributor, new);
+        })
     }
 }
 

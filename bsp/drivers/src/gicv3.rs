@@ -7,7 +7,7 @@
 //! firmware and on a GIC with a single security state (`GICD_CTLR.DS` = 1, QEMU without `secure=on`). Not built: LPIs
 //! and the ITS, extended PPIs and SPIs, more than one redistributor region.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use sis_hal::{
     AcknowledgedIrq, Clock, CpuId, GicCpuInterface, IrqController, IrqError, IrqNumber, MAX_CPUS, Mpidr, Registers,
@@ -15,6 +15,7 @@ use sis_hal::{
 };
 
 use self::regs::{GICD_CTLR, GICD_PIDR2, GICD_TYPER, GICR_CTLR, GICR_WAKER, SGI_FRAME};
+use crate::busy::Busy;
 
 mod regs;
 #[cfg(any(test, feature = "sim"))]
@@ -48,7 +49,7 @@ pub struct GicV3<D, R, C, K> {
     /// The affinity of each initialised CPU, or [`NO_AFFINITY`]; written last.
     affinities: [AtomicU64; MAX_CPUS],
     /// Held while a trigger register, which 16 interrupts share, is read and written back.
-    is_configuring: AtomicBool,
+    configuring: Busy,
 }
 
 impl<D: Registers, R: Registers, C: GicCpuInterface, K: Clock> GicV3<D, R, C, K> {
@@ -71,7 +72,7 @@ impl<D: Registers, R: Registers, C: GicCpuInterface, K: Clock> GicV3<D, R, C, K>
             irq_limit: (32 * (lines + 1)).min(IrqNumber::FIRST_SPECIAL),
             frames: [const { AtomicUsize::new(0) }; MAX_CPUS],
             affinities: [const { AtomicU64::new(NO_AFFINITY) }; MAX_CPUS],
-            is_configuring: AtomicBool::new(false),
+            configuring: Busy::new(),
         };
         gic.init_distributor()?;
         Ok(gic)
@@ -193,10 +194,7 @@ impl<D: Registers, R: Registers, C: GicCpuInterface, K: Clock> GicV3<D, R, C, K>
                 old & !bit
             }
         };
-        while self.is_configuring.swap(true, Ordering::Acquire) {
-            core::hint::spin_loop();
-        }
-        match place {
+        self.configuring.with(|| match place {
             Place::Redistributor { frame } => {
                 let icfgr = regs::GICR_ICFGR0.nth(1).in_frame(frame + SGI_FRAME);
                 icfgr.set(&self.redistributors, change(icfgr.get(&self.redistributors)));
@@ -205,8 +203,7 @@ impl<D: Registers, R: Registers, C: GicCpuInterface, K: Clock> GicV3<D, R, C, K>
                 let icfgr = regs::GICD_ICFGR.nth(irq.as_usize() / 16);
                 icfgr.set(&self.distributor, change(icfgr.get(&self.distributor)));
             }
-        }
-        self.is_configuring.store(false, Ordering::Release);
+        })
     }
 }
 

@@ -20,9 +20,14 @@
 #[cfg(any(test, feature = "sim"))]
 extern crate std;
 
+pub mod bcm_power;
+mod busy;
 pub mod gicv2;
 pub mod gicv3;
 pub mod pl011;
+pub mod psci;
 mod reg;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
+pub mod spin_table;
+mod transmit;

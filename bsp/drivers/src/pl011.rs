@@ -3,21 +3,18 @@
 //! Source: Arm, *PrimeCell UART (PL011) Technical Reference Manual*, DDI 0183G; section numbers below are its own.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use sis_hal::{ConsoleDevice, Registers, Timeout};
 
 use self::regs::{CR, DATA, DR, ECR, FBRD, FLAGS, FR, IBRD, ICR, IFLS, IMSC, INTERRUPTS, LCR_H, LEVELS, LINE};
+use crate::transmit::{self, Transmitter};
 
 mod regs;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 #[cfg(test)]
 mod tests;
-
-/// How often a full FIFO is looked at before the byte is given up. A read of a device register takes 50 ns or more, a
-/// byte at 9600 baud about 1 ms: this is at least 50 times that.
-const MAX_POLLS: u32 = 1_000_000;
 
 /// Deepest receive FIFO of any revision (section 3.3.6 and r1p5's 32 bytes): bounds how many damaged bytes are skipped
 /// in one read.
@@ -82,11 +79,9 @@ pub struct LineErrors {
 /// A PL011.
 pub struct Pl011<R> {
     registers: R,
-    /// The last byte was given up: do not wait again until the port takes one.
-    is_stuck: AtomicBool,
+    transmitter: Transmitter,
     overruns: AtomicU32,
     damaged: AtomicU32,
-    unsent: AtomicU32,
 }
 
 impl<R: Registers> Pl011<R> {
@@ -95,10 +90,9 @@ impl<R: Registers> Pl011<R> {
     pub const fn new(registers: R) -> Self {
         Self {
             registers,
-            is_stuck: AtomicBool::new(false),
+            transmitter: Transmitter::new(),
             overruns: AtomicU32::new(0),
             damaged: AtomicU32::new(0),
-            unsent: AtomicU32::new(0),
         }
     }
 
@@ -142,7 +136,7 @@ impl<R: Registers> Pl011<R> {
             registers,
             regs::CONTROL::UARTEN::SET + regs::CONTROL::TXE::SET + regs::CONTROL::RXE::SET,
         );
-        self.is_stuck.store(false, Ordering::Relaxed);
+        self.transmitter.reset();
         Ok(())
     }
 
@@ -151,18 +145,12 @@ impl<R: Registers> Pl011<R> {
         LineErrors {
             overruns: self.overruns.load(Ordering::Relaxed),
             damaged: self.damaged.load(Ordering::Relaxed),
-            unsent: self.unsent.load(Ordering::Relaxed),
+            unsent: self.transmitter.unsent(),
         }
     }
 
     fn wait_for(&self, is_ready: impl Fn(regs::Flags) -> bool) -> Result<(), Timeout> {
-        for _ in 0..MAX_POLLS {
-            if is_ready(FR.read(&self.registers)) {
-                return Ok(());
-            }
-            core::hint::spin_loop();
-        }
-        Err(Timeout)
+        transmit::poll(|| is_ready(FR.read(&self.registers)))
     }
 }
 
@@ -172,22 +160,9 @@ impl<R: Registers> ConsoleDevice for Pl011<R> {
     }
 
     fn write_byte_blocking(&self, byte: u8) -> Result<(), Timeout> {
-        let has_room = |flags: regs::Flags| !flags.is_set(FLAGS::TXFF);
-        if !has_room(FR.read(&self.registers)) {
-            let waited = if self.is_stuck.load(Ordering::Relaxed) {
-                Err(Timeout)
-            } else {
-                self.wait_for(has_room)
-            };
-            if waited.is_err() {
-                self.is_stuck.store(true, Ordering::Relaxed);
-                self.unsent.fetch_add(1, Ordering::Relaxed);
-                return Err(Timeout);
-            }
-        }
-        DR.set(&self.registers, u32::from(byte));
-        self.is_stuck.store(false, Ordering::Relaxed);
-        Ok(())
+        let has_room = || !FR.read(&self.registers).is_set(FLAGS::TXFF);
+        self.transmitter
+            .send(has_room, || DR.set(&self.registers, u32::from(byte)))
     }
 
     fn try_read(&self) -> Option<u8> {

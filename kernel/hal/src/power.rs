@@ -99,6 +99,8 @@ pub enum StartCpuError {
     Pending(Mpidr),
     /// The firmware does not accept the entry address.
     BadEntry(PhysAddr),
+    /// The CPU's release address is not memory that the kernel may write: the device tree is wrong.
+    BadRelease(PhysAddr),
     /// The firmware cannot start CPUs.
     NotSupported,
     /// The firmware answered with another error code (PSCI, DEN0022, 5.2.2).
@@ -112,6 +114,7 @@ impl fmt::Display for StartCpuError {
             Self::AlreadyOn(mpidr) => write!(f, "the CPU {mpidr} is running already"),
             Self::Pending(mpidr) => write!(f, "the CPU {mpidr} is being started already"),
             Self::BadEntry(entry) => write!(f, "the firmware refuses the entry address {entry}"),
+            Self::BadRelease(address) => write!(f, "the CPU's release address {address} cannot be written"),
             Self::NotSupported => f.write_str("the firmware cannot start CPUs"),
             Self::Firmware(code) => write!(f, "the firmware refused with code {code}"),
         }
