@@ -93,7 +93,10 @@ impl Task {
     /// `None` when there is no memory for its stack.
     pub fn new(ext: Box<dyn Any + Send + Sync>, entry: Box<dyn FnOnce() + Send>) -> Option<Arc<Self>> {
         let stack = KernelStack::new()?;
-        let mut saved = Saved { sp: stack.top() as u64, ..Saved::default() };
+        let mut saved = Saved {
+            sp: stack.top() as u64,
+            ..Saved::default()
+        };
         saved.x19_x30[11] = task_start as *const () as u64;
         Some(Arc::new(Self {
             saved: UnsafeCell::new(saved),
@@ -168,7 +171,11 @@ impl Task {
         loop {
             match self.state.load(Ordering::SeqCst) {
                 PARKED => {
-                    if self.state.compare_exchange(PARKED, RUNNING, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                    if self
+                        .state
+                        .compare_exchange(PARKED, RUNNING, Ordering::SeqCst, Ordering::SeqCst)
+                        .is_ok()
+                    {
                         if let Some(s) = scheduler() {
                             s.enqueue(self);
                         }
@@ -176,7 +183,11 @@ impl Task {
                     }
                 }
                 RUNNING => {
-                    if self.state.compare_exchange(RUNNING, NOTIFIED, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                    if self
+                        .state
+                        .compare_exchange(RUNNING, NOTIFIED, Ordering::SeqCst, Ordering::SeqCst)
+                        .is_ok()
+                    {
                         return;
                     }
                 }
@@ -207,14 +218,24 @@ impl Deref for Current {
 pub fn current() -> Current {
     let task = percpu::get().current_ptr();
     debug_assert!(!task.is_null());
-    Current { task, _not_send: PhantomData }
+    Current {
+        task,
+        _not_send: PhantomData,
+    }
 }
 
 /// The running task, if tasks exist yet.
 #[inline]
 pub fn try_current() -> Option<Current> {
     let task = percpu::try_get()?.current_ptr();
-    if task.is_null() { None } else { Some(Current { task, _not_send: PhantomData }) }
+    if task.is_null() {
+        None
+    } else {
+        Some(Current {
+            task,
+            _not_send: PhantomData,
+        })
+    }
 }
 
 /// The running task, as a counted reference.
@@ -234,7 +255,10 @@ pub fn park() {
     debug_assert!(!percpu::in_interrupt(), "an interrupt handler slept");
     let task = current();
     let irq = cpu::irq_save();
-    match task.state.compare_exchange(RUNNING, PARKED, Ordering::SeqCst, Ordering::SeqCst) {
+    match task
+        .state
+        .compare_exchange(RUNNING, PARKED, Ordering::SeqCst, Ordering::SeqCst)
+    {
         Ok(_) => {
             if let Some(s) = scheduler() {
                 s.schedule();
@@ -274,7 +298,10 @@ pub fn switch_to(next: Arc<Task>) {
     let this = percpu::get();
     let prev = this.current.get();
     assert!(!core::ptr::eq(prev, &*next), "switch to the running task");
-    assert!(!next.on_cpu.swap(true, Ordering::Acquire), "switch to a task that is on a CPU");
+    assert!(
+        !next.on_cpu.swap(true, Ordering::Acquire),
+        "switch to a task that is on a CPU"
+    );
     next.cpu.store(this.id, Ordering::Relaxed);
     // SAFETY: (1) `prev` is the running task, alive through the reference that this CPU owns and now parks in
     // `previous`; (2) `next` was on no CPU (asserted), so its saved registers are complete and ours alone; (3) its user

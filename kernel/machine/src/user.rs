@@ -29,7 +29,12 @@ const PSTATE_USER: u64 = 0xf000_0000;
 
 impl Default for UserContext {
     fn default() -> Self {
-        Self { x: [0; 31], sp: 0, pc: 0, pstate: 0 }
+        Self {
+            x: [0; 31],
+            sp: 0,
+            pc: 0,
+            pstate: 0,
+        }
     }
 }
 
@@ -89,7 +94,11 @@ pub struct FpState {
 
 impl Default for FpState {
     fn default() -> Self {
-        Self { v: [0; 32], fpcr: 0, fpsr: 0 }
+        Self {
+            v: [0; 32],
+            fpcr: 0,
+            fpsr: 0,
+        }
     }
 }
 
@@ -106,7 +115,11 @@ pub(crate) struct UserState {
 impl UserState {
     pub(crate) const fn new() -> Self {
         Self {
-            fp: FpState { v: [0; 32], fpcr: 0, fpsr: 0 },
+            fp: FpState {
+                v: [0; 32],
+                fpcr: 0,
+                fpsr: 0,
+            },
             fp_live: false,
             fp_cpu: u32::MAX,
             tls: 0,
@@ -255,7 +268,11 @@ impl UserContext {
                 cpu::irq_enable();
                 Trap::Interrupt
             }
-            _ => panic!("unexpected exception {kind} from EL0, syndrome {:#x}, pc {:#x}", cpu::esr(), self.pc),
+            _ => panic!(
+                "unexpected exception {kind} from EL0, syndrome {:#x}, pc {:#x}",
+                cpu::esr(),
+                self.pc
+            ),
         }
     }
 }
@@ -272,7 +289,12 @@ pub(crate) fn decode(esr: u64, far: usize) -> Trap {
                 exec: class == 0x20,
                 permission: status >= 0x0c,
             },
-            0x00..=0x03 => Trap::PageFault { address: far, write: false, exec: class == 0x20, permission: false },
+            0x00..=0x03 => Trap::PageFault {
+                address: far,
+                write: false,
+                exec: class == 0x20,
+                permission: false,
+            },
             0x21 => Trap::Alignment { address: far },
             _ => Trap::BusError { address: far },
         },

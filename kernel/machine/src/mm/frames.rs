@@ -55,7 +55,10 @@ pub(crate) struct CpuCache {
 
 impl CpuCache {
     pub(crate) const fn new() -> Self {
-        Self { pfns: [0; CACHE], len: 0 }
+        Self {
+            pfns: [0; CACHE],
+            len: 0,
+        }
     }
 }
 
@@ -211,7 +214,13 @@ impl Pool {
     }
 }
 
-static POOL: IrqLock<Pool> = IrqLock::new(Rank::Pool, Pool { pfns: [0; POOL_MAX], len: 0 });
+static POOL: IrqLock<Pool> = IrqLock::new(
+    Rank::Pool,
+    Pool {
+        pfns: [0; POOL_MAX],
+        len: 0,
+    },
+);
 static POOL_LEN: AtomicUsize = AtomicUsize::new(0);
 static POOL_TARGET: AtomicUsize = AtomicUsize::new(0);
 static POOL_HITS: AtomicU64 = AtomicU64::new(0);

@@ -26,7 +26,10 @@ pub(crate) struct CpuCache {
 
 impl CpuCache {
     pub(crate) const fn new() -> Self {
-        Self { lists: [[0; PER_CPU]; CLASSES.len()], lens: [0; CLASSES.len()] }
+        Self {
+            lists: [[0; PER_CPU]; CLASSES.len()],
+            lens: [0; CLASSES.len()],
+        }
     }
 }
 
@@ -35,7 +38,12 @@ struct Central {
     partial: [u32; CLASSES.len()],
 }
 
-static CENTRAL: IrqLock<Central> = IrqLock::new(Rank::Heap, Central { partial: [0; CLASSES.len()] });
+static CENTRAL: IrqLock<Central> = IrqLock::new(
+    Rank::Heap,
+    Central {
+        partial: [0; CLASSES.len()],
+    },
+);
 static HEAP_FRAMES: AtomicUsize = AtomicUsize::new(0);
 
 /// Frames that the heap holds.
@@ -50,7 +58,9 @@ static HEAP: Heap = Heap;
 
 fn class_of(size: usize, align: usize) -> Option<usize> {
     let need = size.max(align).max(1);
-    CLASSES.iter().position(|c| *c >= need && (align <= 16 || c.is_multiple_of(align)))
+    CLASSES
+        .iter()
+        .position(|c| *c >= need && (align <= 16 || c.is_multiple_of(align)))
 }
 
 // SAFETY: (1) every block handed out is at least as large and aligned as asked (classes are checked; page blocks are
@@ -72,12 +82,21 @@ unsafe impl GlobalAlloc for Heap {
 }
 
 fn large_order(layout: Layout) -> usize {
-    layout.size().max(layout.align()).div_ceil(PAGE_SIZE).next_power_of_two().trailing_zeros() as usize
+    layout
+        .size()
+        .max(layout.align())
+        .div_ceil(PAGE_SIZE)
+        .next_power_of_two()
+        .trailing_zeros() as usize
 }
 
 fn alloc_large(layout: Layout) -> *mut u8 {
     let order = large_order(layout);
-    let pfn = if order == 0 { frames::take() } else { frames::take_block(order) };
+    let pfn = if order == 0 {
+        frames::take()
+    } else {
+        frames::take_block(order)
+    };
     match pfn {
         Some(pfn) => {
             HEAP_FRAMES.fetch_add(1 << order, Ordering::Relaxed);
@@ -91,7 +110,11 @@ fn free_large(at: usize, layout: Layout) {
     let order = large_order(layout);
     let pfn = (at - LINEAR_BASE) >> PAGE_SHIFT;
     HEAP_FRAMES.fetch_sub(1 << order, Ordering::Relaxed);
-    if order == 0 { frames::give(pfn) } else { frames::give_block(pfn, order) }
+    if order == 0 {
+        frames::give(pfn)
+    } else {
+        frames::give_block(pfn, order)
+    }
 }
 
 fn alloc_small(class: usize) -> *mut u8 {
@@ -161,7 +184,11 @@ fn refill(cache: &mut CpuCache, class: usize) {
 
 fn new_slab(central: &mut Central, class: usize) -> bool {
     let order = ORDERS[class];
-    let pfn = if order == 0 { frames::take() } else { frames::take_block(order) };
+    let pfn = if order == 0 {
+        frames::take()
+    } else {
+        frames::take_block(order)
+    };
     let Some(pfn) = pfn else { return false };
     HEAP_FRAMES.fetch_add(1 << order, Ordering::Relaxed);
     let Some(meta) = frames::meta_of(pfn) else { return false };
@@ -190,8 +217,13 @@ fn new_slab(central: &mut Central, class: usize) -> bool {
 
 fn give_object(central: &mut Central, class: usize, at: usize) {
     let mut pfn = (at - LINEAR_BASE) >> PAGE_SHIFT;
-    let Some(here) = frames::meta_of(pfn) else { panic!("freed {at:#x}, which is not on the heap") };
-    assert!(here.class.load(Ordering::Relaxed) == class as u8 + 1, "freed {at:#x} with another size than it had");
+    let Some(here) = frames::meta_of(pfn) else {
+        panic!("freed {at:#x}, which is not on the heap")
+    };
+    assert!(
+        here.class.load(Ordering::Relaxed) == class as u8 + 1,
+        "freed {at:#x} with another size than it had"
+    );
     pfn -= here.order.load(Ordering::Relaxed) as usize;
     let Some(meta) = frames::meta_of(pfn) else { return };
     let base = (pfn << PAGE_SHIFT) + LINEAR_BASE;
@@ -212,7 +244,11 @@ fn give_object(central: &mut Central, class: usize, at: usize) {
             }
         }
         HEAP_FRAMES.fetch_sub(1 << order, Ordering::Relaxed);
-        if order == 0 { frames::give(pfn) } else { frames::give_block(pfn, order) }
+        if order == 0 {
+            frames::give(pfn)
+        } else {
+            frames::give_block(pfn, order)
+        }
     }
 }
 

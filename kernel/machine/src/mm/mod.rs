@@ -17,8 +17,8 @@ pub mod frames;
 pub(crate) mod heap;
 pub(crate) mod kspace;
 pub(crate) mod stack;
-pub mod uspace;
 pub mod usercopy;
+pub mod uspace;
 
 /// Bytes of a page and of a frame.
 pub const PAGE_SIZE: usize = 4096;

@@ -52,19 +52,33 @@ impl<T: ?Sized> Mutex<T> {
             "a sleeping lock ({:?}) was taken while a spinning lock was held",
             self.rank
         );
-        if self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if self
+            .locked
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             self.lock_slow();
         }
-        MutexGuard { lock: self, _not_send: PhantomData }
+        MutexGuard {
+            lock: self,
+            _not_send: PhantomData,
+        }
     }
 
     /// Takes the lock if it is free.
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        if self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if self
+            .locked
+            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             return None;
         }
-        Some(MutexGuard { lock: self, _not_send: PhantomData })
+        Some(MutexGuard {
+            lock: self,
+            _not_send: PhantomData,
+        })
     }
 
     #[cold]
@@ -74,13 +88,21 @@ impl<T: ?Sized> Mutex<T> {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             self.waiters.lock().push_back(me.clone());
             // The holder looks at `waiting` after it releases, so one of the two sees the other.
-            if self.locked.compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if self
+                .locked
+                .compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+            {
                 self.forget(&me);
                 return;
             }
             task::park();
             self.forget(&me);
-            if self.locked.compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if self
+                .locked
+                .compare_exchange(false, true, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+            {
                 return;
             }
         }

@@ -103,7 +103,10 @@ mod check {
         if let Some(top) = held.iter().rev().find(|r| **r != 0)
             && (if nested { *top > rank as u8 } else { *top >= rank as u8 })
         {
-            panic!("lock order: {rank:?} ({}) taken while a lock of rank {} is held", rank as u8, top);
+            panic!(
+                "lock order: {rank:?} ({}) taken while a lock of rank {} is held",
+                rank as u8, top
+            );
         }
         cpu.push_rank(rank as u8);
     }

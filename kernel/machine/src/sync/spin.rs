@@ -28,7 +28,11 @@ unsafe impl<T: ?Sized + Send> Send for SpinLock<T> {}
 impl<T> SpinLock<T> {
     /// A free lock of the given rank.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { rank, locked: AtomicBool::new(false), data: UnsafeCell::new(value) }
+        Self {
+            rank,
+            locked: AtomicBool::new(false),
+            data: UnsafeCell::new(value),
+        }
     }
 
     /// Gives the value back.
@@ -41,11 +45,17 @@ impl<T: ?Sized> SpinLock<T> {
     /// Takes the lock, spinning while another CPU holds it.
     #[inline]
     pub fn lock(&self) -> SpinGuard<'_, T> {
-        debug_assert!(!crate::percpu::in_interrupt(), "SpinLock taken in an interrupt handler: use IrqLock");
+        debug_assert!(
+            !crate::percpu::in_interrupt(),
+            "SpinLock taken in an interrupt handler: use IrqLock"
+        );
         rank::acquire(self.rank, false);
         raw_lock(&self.locked);
         crate::percpu::spin_enter();
-        SpinGuard { lock: self, _not_send: PhantomData }
+        SpinGuard {
+            lock: self,
+            _not_send: PhantomData,
+        }
     }
 
     /// Takes a second lock of the same rank; the caller orders the two (by address) so that they cannot deadlock.
@@ -54,7 +64,10 @@ impl<T: ?Sized> SpinLock<T> {
         rank::acquire(self.rank, true);
         raw_lock(&self.locked);
         crate::percpu::spin_enter();
-        SpinGuard { lock: self, _not_send: PhantomData }
+        SpinGuard {
+            lock: self,
+            _not_send: PhantomData,
+        }
     }
 
     /// Takes the lock if it is free.
@@ -65,7 +78,10 @@ impl<T: ?Sized> SpinLock<T> {
         }
         rank::acquire(self.rank, true);
         crate::percpu::spin_enter();
-        Some(SpinGuard { lock: self, _not_send: PhantomData })
+        Some(SpinGuard {
+            lock: self,
+            _not_send: PhantomData,
+        })
     }
 
     /// The value, through an exclusive reference to the lock.
@@ -76,7 +92,10 @@ impl<T: ?Sized> SpinLock<T> {
 
 #[inline]
 fn raw_lock(flag: &AtomicBool) {
-    while flag.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+    while flag
+        .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+        .is_err()
+    {
         while flag.load(Ordering::Relaxed) {
             core::hint::spin_loop();
         }
@@ -130,7 +149,11 @@ unsafe impl<T: ?Sized + Send> Send for IrqLock<T> {}
 impl<T> IrqLock<T> {
     /// A free lock of the given rank.
     pub const fn new(rank: Rank, value: T) -> Self {
-        Self { rank, locked: AtomicBool::new(false), data: UnsafeCell::new(value) }
+        Self {
+            rank,
+            locked: AtomicBool::new(false),
+            data: UnsafeCell::new(value),
+        }
     }
 }
 
@@ -142,7 +165,11 @@ impl<T: ?Sized> IrqLock<T> {
         rank::acquire(self.rank, false);
         raw_lock(&self.locked);
         crate::percpu::spin_enter();
-        IrqGuard { lock: self, irq, _not_send: PhantomData }
+        IrqGuard {
+            lock: self,
+            irq,
+            _not_send: PhantomData,
+        }
     }
 
     /// Takes a second lock of the same rank; the caller orders the two so that they cannot deadlock.
@@ -152,7 +179,11 @@ impl<T: ?Sized> IrqLock<T> {
         rank::acquire(self.rank, true);
         raw_lock(&self.locked);
         crate::percpu::spin_enter();
-        IrqGuard { lock: self, irq, _not_send: PhantomData }
+        IrqGuard {
+            lock: self,
+            irq,
+            _not_send: PhantomData,
+        }
     }
 
     /// Takes the lock if it is free.
@@ -165,7 +196,11 @@ impl<T: ?Sized> IrqLock<T> {
         }
         rank::acquire(self.rank, true);
         crate::percpu::spin_enter();
-        Some(IrqGuard { lock: self, irq, _not_send: PhantomData })
+        Some(IrqGuard {
+            lock: self,
+            irq,
+            _not_send: PhantomData,
+        })
     }
 }
 

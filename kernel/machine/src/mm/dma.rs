@@ -1,0 +1,115 @@
+//! Memory that devices see.
+
+use core::ops::Range;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use sis_hal::{BusAddr, DmaBuffer, OutOfRange};
+
+use super::{PAGE_SHIFT, PAGE_SIZE, frames, linear};
+
+/// Contiguous, zeroed memory for one device.
+pub struct DmaMemory {
+    pfn: usize,
+    order: usize,
+    len: usize,
+    /// What the device adds to a physical address.
+    bus_offset: u64,
+}
+
+impl DmaMemory {
+    /// `len` bytes, page aligned; `None` without memory.
+    pub fn new(len: usize, bus_offset: u64) -> Option<Self> {
+        let order = len.div_ceil(PAGE_SIZE).max(1).next_power_of_two().trailing_zeros() as usize;
+        let pfn = frames::take_block(order)?;
+        // SAFETY: (1) RAM just taken from the allocator.
+        unsafe { core::ptr::write_bytes(linear(pfn << PAGE_SHIFT), 0, PAGE_SIZE << order) };
+        Some(Self {
+            pfn,
+            order,
+            len: len.max(1),
+            bus_offset,
+        })
+    }
+
+    fn ptr(&self, offset: usize, len: usize) -> Result<*mut u8, OutOfRange> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(linear((self.pfn << PAGE_SHIFT) + offset)),
+            _ => Err(OutOfRange),
+        }
+    }
+
+    /// Cleans and invalidates the lines of a range, for devices that do not look into the caches.
+    fn maintain(&self, range: Range<usize>) {
+        let ctr = crate::cpu::ctr();
+        let line = 4usize << ((ctr >> 16) & 0xf);
+        let base = linear(self.pfn << PAGE_SHIFT) as usize;
+        let end = base + range.end.min(self.len);
+        let mut at = (base + range.start.min(self.len)) & !(line - 1);
+        while at < end {
+            // SAFETY: (1) cache maintenance inside the buffer (lines are never shared: it owns whole pages).
+            unsafe { core::arch::asm!("dc civac, {0}", in(reg) at, options(nostack)) };
+            at += line;
+        }
+        crate::cpu::barrier_device();
+    }
+}
+
+impl Drop for DmaMemory {
+    fn drop(&mut self) {
+        frames::give_block(self.pfn, self.order);
+    }
+}
+
+impl DmaBuffer for DmaMemory {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn bus_addr(&self) -> BusAddr {
+        BusAddr((self.pfn << PAGE_SHIFT) as u64 + self.bus_offset)
+    }
+
+    fn read(&self, offset: usize, out: &mut [u8]) -> Result<(), OutOfRange> {
+        let from = self.ptr(offset, out.len())?;
+        // SAFETY: (1) inside the buffer; the device may write meanwhile: any mix of bytes is valid.
+        unsafe { core::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), out.len()) };
+        Ok(())
+    }
+
+    fn write(&self, offset: usize, data: &[u8]) -> Result<(), OutOfRange> {
+        let to = self.ptr(offset, data.len())?;
+        // SAFETY: (1) inside the buffer.
+        unsafe { core::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) };
+        Ok(())
+    }
+
+    fn sync_for_device(&self, range: Range<usize>) {
+        self.maintain(range);
+    }
+
+    fn sync_for_cpu(&self, range: Range<usize>) {
+        self.maintain(range);
+    }
+
+    fn read_u32(&self, offset: usize) -> Result<u32, OutOfRange> {
+        let at = self.ptr(offset, 4)?;
+        if !offset.is_multiple_of(4) {
+            let mut b = [0; 4];
+            self.read(offset, &mut b)?;
+            return Ok(u32::from_le_bytes(b));
+        }
+        // SAFETY: (1) aligned, inside the buffer.
+        Ok(unsafe { AtomicU32::from_ptr(at.cast()) }.load(Ordering::Acquire))
+    }
+
+    fn read_u64(&self, offset: usize) -> Result<u64, OutOfRange> {
+        let at = self.ptr(offset, 8)?;
+        if !offset.is_multiple_of(8) {
+            let mut b = [0; 8];
+            self.read(offset, &mut b)?;
+            return Ok(u64::from_le_bytes(b));
+        }
+        // SAFETY: (1) aligned, inside the buffer.
+        Ok(unsafe { AtomicU64::from_ptr(at.cast()) }.load(Ordering::Acquire))
+    }
+}
