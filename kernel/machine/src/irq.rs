@@ -35,7 +35,7 @@ pub fn controller_name() -> &'static str {
 /// What the controller says.
 pub fn init_cpu() -> Result<(), sis_hal::IrqError> {
     let Some(c) = CONTROLLER.get() else { return Ok(()) };
-    c.init_cpu(cpu::id(), Mpidr(cpu::mpidr()))?;
+    c.init_cpu(cpu::id(), Mpidr::new(cpu::mpidr()))?;
     c.enable(IrqNumber(PPI_TIMER), Trigger::Level, cpu::id())
 }
 

@@ -32,7 +32,7 @@ pub fn start(others: impl Iterator<Item = u64>, power: &dyn CpuPower, main: fn()
         // The CPU keeps it for its idle task.
         core::mem::forget(stack);
         cpu::barrier_device();
-        if let Err(e) = power.start_cpu(Mpidr(mpidr), entry, id as u64) {
+        if let Err(e) = power.start_cpu(Mpidr::new(mpidr), entry, id as u64) {
             crate::error!("CPU {id} did not start: {e}");
             continue;
         }

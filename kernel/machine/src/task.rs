@@ -65,7 +65,8 @@ struct Saved {
 /// A kernel task.
 pub struct Task {
     saved: UnsafeCell<Saved>,
-    stack: Option<KernelStack>,
+    /// Kept for its memory: the saved stack pointer lies inside.
+    _stack: Option<KernelStack>,
     state: AtomicU8,
     on_cpu: AtomicBool,
     /// CPU it runs on or last ran on.
@@ -100,7 +101,7 @@ impl Task {
         saved.x19_x30[11] = task_start as *const () as u64;
         Some(Arc::new(Self {
             saved: UnsafeCell::new(saved),
-            stack: Some(stack),
+            _stack: Some(stack),
             state: AtomicU8::new(RUNNING),
             on_cpu: AtomicBool::new(false),
             cpu: AtomicU32::new(0),
@@ -118,7 +119,7 @@ impl Task {
     pub fn adopt_current(ext: Box<dyn Any + Send + Sync>) -> Arc<Self> {
         let task = Arc::new(Self {
             saved: UnsafeCell::new(Saved::default()),
-            stack: None,
+            _stack: None,
             state: AtomicU8::new(RUNNING),
             on_cpu: AtomicBool::new(true),
             cpu: AtomicU32::new(cpu::id().0),
@@ -369,9 +370,27 @@ sis_switch:
 "#
 );
 
-impl Task {
-    /// Bounds of its stack, for backtraces; none for idle tasks.
-    pub(crate) fn stack_bounds(&self) -> Option<(usize, usize)> {
-        self.stack.as_ref().map(|s| (s.bottom(), s.top()))
+/// Checks and counts a sleeping lock that the running task takes (builds with debug assertions).
+#[cfg(debug_assertions)]
+pub(crate) fn sleep_rank_acquire(rank: crate::sync::Rank) {
+    let Some(task) = try_current() else { return };
+    let held = task.sleep_ranks.iter().rposition(|r| r.load(Ordering::Relaxed) != 0);
+    assert!(
+        held.is_none_or(|top| top <= rank as usize),
+        "lock order: sleeping lock {rank:?} taken while one of rank {} is held",
+        held.unwrap_or(0)
+    );
+    if let Some(r) = task.sleep_ranks.get(rank as usize) {
+        r.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Forgets a sleeping lock.
+#[cfg(debug_assertions)]
+pub(crate) fn sleep_rank_release(rank: crate::sync::Rank) {
+    if let Some(task) = try_current()
+        && let Some(r) = task.sleep_ranks.get(rank as usize)
+    {
+        r.fetch_sub(1, Ordering::Relaxed);
     }
 }

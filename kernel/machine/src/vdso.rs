@@ -62,7 +62,7 @@ pub(crate) fn init() {
     let Some(vvar) = Frame::alloc_zeroed() else { return };
     vvar.store_u64(8, crate::timer::mult(), Ordering::Relaxed);
     let mut pages = Vec::new();
-    for part in image.bytes.chunks(PAGE_SIZE) {
+    for part in image.image.chunks(PAGE_SIZE) {
         let Some(frame) = Frame::alloc_zeroed() else { return };
         frame.write(0, part);
         pages.push(frame);

@@ -73,8 +73,10 @@ pub(crate) fn add_range(from: usize, to: usize) {
     if from >= to {
         return;
     }
-    if let Some(b) = BUDDY.lock().as_mut() {
-        b.add_range(from, to);
+    if let Some(b) = BUDDY.lock().as_mut()
+        && b.add_range(from, to).is_err()
+    {
+        panic!("frames {from:#x}..{to:#x} cannot be added: outside the memory map or free already");
     }
     FREE.fetch_add(to - from, Ordering::Relaxed);
     let total = TOTAL.fetch_add(to - from, Ordering::Relaxed) + to - from;
@@ -445,4 +447,9 @@ impl Drop for Frame {
             give(self.pfn);
         }
     }
+}
+
+/// Frames that the kernel heap holds.
+pub fn heap_frames() -> usize {
+    super::heap::frames_held()
 }

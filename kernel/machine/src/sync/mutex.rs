@@ -75,6 +75,8 @@ impl<T: ?Sized> Mutex<T> {
         {
             return None;
         }
+        #[cfg(debug_assertions)]
+        task::sleep_rank_acquire(self.rank);
         Some(MutexGuard {
             lock: self,
             _not_send: PhantomData,
@@ -163,6 +165,8 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        task::sleep_rank_release(self.lock.rank);
         self.lock.locked.store(false, Ordering::SeqCst);
         if self.lock.waiting.load(Ordering::SeqCst) != 0 {
             self.lock.wake_one();
