@@ -23,6 +23,7 @@ use rustix::system::{RebootCommand, reboot, sethostname};
 const HELP: &str = "\
 usage: init                                 as process 1: run the system
        init --session TTY PROGRAM [ARG...]  run PROGRAM in a new session whose controlling terminal is TTY
+       init --run PROGRAM [ARG...]          run PROGRAM with no signal blocked
        init --network                       bring the loopback and eth0 up and keep the lease
        init --help | --version
 Words of the kernel command line that reach process 1 are accepted and noted in the log.
@@ -48,6 +49,11 @@ fn main() -> ExitCode {
         }
         ["--session", tty, program, rest @ ..] => {
             let error = session::enter(tty, program, rest);
+            eprintln!("init: {error}");
+            ExitCode::from(126)
+        }
+        ["--run", program, rest @ ..] => {
+            let error = session::become_program(program, rest);
             eprintln!("init: {error}");
             ExitCode::from(126)
         }

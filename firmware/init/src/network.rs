@@ -9,6 +9,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::SigSet;
+
 use crate::log;
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -34,6 +36,9 @@ fn busybox(arguments: &[&str]) -> Result<String, String> {
 /// Brings the network up and becomes the lease keeper; comes back when there is nothing to keep.
 pub(crate) fn run() -> ExitCode {
     log::open();
+    if let Err(error) = SigSet::all().thread_unblock() {
+        log::debug(&format!("cannot unblock signals: {error}"));
+    }
     if let Err(error) = busybox(&["ifconfig", "lo", "127.0.0.1", "netmask", "255.0.0.0", "up"]) {
         log::debug(&format!("loopback: {error}"));
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::sys::signal::SigSet;
 use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
@@ -58,7 +59,14 @@ pub(crate) fn enter(tty: &str, program: &str, arguments: &[&str]) -> SessionErro
     if let Err(error) = controlling {
         eprintln!("init: {tty} cannot be a controlling terminal ({error}): no job control");
     }
-    // Command::exec also empties the signal mask that process 1 had.
+    become_program(program, arguments)
+}
+
+/// Executes `program` with no signal blocked: the mask of process 1 is inherited and would last for ever.
+pub(crate) fn become_program(program: &str, arguments: &[&str]) -> SessionError {
+    if let Err(error) = SigSet::all().thread_unblock() {
+        eprintln!("init: cannot unblock signals: {error}");
+    }
     let error = Command::new(program).args(arguments).exec();
     SessionError::Program(program.to_owned(), error)
 }

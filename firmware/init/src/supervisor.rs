@@ -60,7 +60,7 @@ impl Supervisor {
         network.is_kept = false;
         self.services.push(network);
         if Path::new(AGENT).exists() {
-            self.services.push(Service::new("agent", &[AGENT]));
+            self.services.push(Service::new("agent", &[&own, "--run", AGENT]));
         } else {
             log::info(&format!(
                 "{AGENT} is not in this image: no telemetry and no remote control"
