@@ -45,7 +45,7 @@ pub struct PerCpu {
     pub(crate) rank_count: Cell<usize>,
     pub(crate) heap: UnsafeCell<crate::mm::heap::CpuCache>,
     pub(crate) frames: UnsafeCell<crate::mm::frames::CpuCache>,
-    pub(crate) active_space: AtomicU64,
+    pub(crate) active_space: UnsafeCell<Option<crate::mm::uspace::SpaceHandle>>,
 }
 
 // SAFETY: (1) the non-atomic fields are touched only by the CPU that owns them, with interrupts masked or in a way that
@@ -75,7 +75,7 @@ impl PerCpu {
             rank_count: Cell::new(0),
             heap: UnsafeCell::new(crate::mm::heap::CpuCache::new()),
             frames: UnsafeCell::new(crate::mm::frames::CpuCache::new()),
-            active_space: AtomicU64::new(0),
+            active_space: UnsafeCell::new(None),
         }
     }
 

@@ -4,13 +4,14 @@
 //! owner above holds a lock. Other CPUs may run threads of the space meanwhile; translations that go away are
 //! invalidated on all of them before the frames are given back.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::frames::Frame;
 use super::{PAGE_SHIFT, PAGE_SIZE, USER_END, linear};
-use crate::percpu;
 use crate::sync::{IrqLock, Rank};
+use crate::{cpu, percpu};
 
 const VALID: u64 = 1;
 const TABLE: u64 = 3;
@@ -123,10 +124,42 @@ fn give_asid(asid: u16) {
     a.used[usize::from(asid) / 64] &= !(1 << (asid % 64));
 }
 
+/// The top table and the ASID: what a CPU needs to run in a space. A CPU keeps a reference to the one that is active, so
+/// neither is reused under it.
+struct Root {
+    frame: Frame,
+    asid: u16,
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        give_asid(self.root.asid);
+    }
+}
+
+/// What makes an address space active. Outlives the space: activating it then shows no memory at all.
+#[derive(Clone)]
+pub struct SpaceHandle(Arc<Root>);
+
+impl SpaceHandle {
+    /// Makes the space the one that EL0 and user copies of this CPU see, until another is activated.
+    pub fn activate(&self) {
+        let irq = cpu::irq_save();
+        // SAFETY: (1) this CPU's slot, interrupts masked.
+        let slot = unsafe { &mut *percpu::get().active_space.get() };
+        let mut old = None;
+        if !slot.as_ref().is_some_and(|h| Arc::ptr_eq(&h.0, &self.0)) {
+            old = slot.replace(self.clone());
+            write_ttbr0(self.0.frame.addr().0 | u64::from(self.0.asid) << 48);
+        }
+        cpu::irq_restore(irq);
+        drop(old);
+    }
+}
+
 /// One user address space.
 pub struct AddressSpace {
-    root: Frame,
-    asid: u16,
+    root: Arc<Root>,
     pages: usize,
     tables: usize,
 }
@@ -146,14 +179,9 @@ impl AddressSpace {
         })
     }
 
-    /// Makes it the one that EL0 and user copies of this CPU see. The caller keeps it alive until another is active on
-    /// this CPU ([`deactivate`]).
-    pub fn activate(&self) {
-        let value = self.root.addr().0 | u64::from(self.asid) << 48;
-        let cpu = percpu::get();
-        if cpu.active_space.swap(value, Ordering::Relaxed) != value {
-            write_ttbr0(value);
-        }
+    /// What makes it active.
+    pub fn handle(&self) -> SpaceHandle {
+        SpaceHandle(self.root.clone())
     }
 
     /// Pages mapped.
@@ -174,7 +202,7 @@ impl AddressSpace {
 
     /// The leaf entry of a page, if its tables exist.
     fn leaf(&self, va: usize) -> Option<&'static Entry> {
-        let mut at = self.root.addr().0;
+        let mut at = self.root.frame.addr().0;
         for level in [3usize, 2, 1] {
             let value = Self::entry_in(at, va >> (PAGE_SHIFT + 9 * level)).load(Ordering::Relaxed);
             if value & VALID == 0 {
@@ -186,7 +214,7 @@ impl AddressSpace {
     }
 
     fn leaf_or_make(&mut self, va: usize) -> Result<&'static Entry, NoMemory> {
-        let mut at = self.root.addr().0;
+        let mut at = self.root.frame.addr().0;
         for level in [3usize, 2, 1] {
             let entry = Self::entry_in(at, va >> (PAGE_SHIFT + 9 * level));
             let mut value = entry.load(Ordering::Relaxed);
@@ -267,7 +295,7 @@ impl AddressSpace {
     fn for_each(&self, start: usize, end: usize, mut f: impl FnMut(usize, &'static Entry, u64)) {
         let mut va = start;
         while va < end {
-            let mut at = self.root.addr().0;
+            let mut at = self.root.frame.addr().0;
             let mut skip = 0;
             for level in [3usize, 2, 1] {
                 let value = Self::entry_in(at, va >> (PAGE_SHIFT + 9 * level)).load(Ordering::Relaxed);
@@ -399,7 +427,7 @@ impl AddressSpace {
     }
 
     fn flush_page(&self, va: usize) {
-        let arg = (va >> PAGE_SHIFT) as u64 & 0xfff_ffff_ffff | u64::from(self.asid) << 48;
+        let arg = (va >> PAGE_SHIFT) as u64 & 0xfff_ffff_ffff | u64::from(self.root.asid) << 48;
         // SAFETY: (1) drops a translation on every CPU.
         unsafe { core::arch::asm!("dsb ishst", "tlbi vae1is, {0}", "dsb ish", "isb", in(reg) arg, options(nostack)) };
     }
@@ -412,7 +440,7 @@ impl AddressSpace {
         unsafe { core::arch::asm!("dsb ishst", options(nostack)) };
         let mut va = start;
         while va < end {
-            let arg = (va >> PAGE_SHIFT) as u64 & 0xfff_ffff_ffff | u64::from(self.asid) << 48;
+            let arg = (va >> PAGE_SHIFT) as u64 & 0xfff_ffff_ffff | u64::from(self.root.asid) << 48;
             // SAFETY: (1) as above.
             unsafe { core::arch::asm!("tlbi vae1is, {0}", in(reg) arg, options(nostack)) };
             va += PAGE_SIZE;
@@ -423,7 +451,7 @@ impl AddressSpace {
 
     /// Drops every translation of this space on every CPU.
     pub fn flush_all(&self) {
-        let arg = u64::from(self.asid) << 48;
+        let arg = u64::from(self.root.asid) << 48;
         // SAFETY: (1) drops translations on every CPU.
         unsafe { core::arch::asm!("dsb ishst", "tlbi aside1is, {0}", "dsb ish", "isb", in(reg) arg, options(nostack)) };
     }
@@ -445,20 +473,32 @@ impl AddressSpace {
 
 impl Drop for AddressSpace {
     fn drop(&mut self) {
-        let value = self.root.addr().0 | u64::from(self.asid) << 48;
-        if percpu::get().active_space.load(Ordering::Relaxed) == value {
-            deactivate();
+        // A CPU may still have the root active (nobody runs in it): take everything out of its sight first.
+        let root = self.root.frame.addr().0;
+        let mut below = Vec::new();
+        for index in 0..512 {
+            let value = Self::entry_in(root, index).swap(0, Ordering::Relaxed);
+            if value & VALID != 0 {
+                below.push(value);
+            }
         }
-        give_asid(self.asid);
-        Self::free_table(self.root.addr().0, 3);
+        self.flush_all();
+        for value in below {
+            Self::free_table(value & ADDRESS, 2);
+            // SAFETY: (1) the entry owned a reference to the table, and nobody can reach it any more.
+            drop(unsafe { Frame::from_pfn((value & ADDRESS) as usize >> PAGE_SHIFT) });
+        }
     }
 }
 
 /// Leaves whatever space is active on this CPU.
 pub fn deactivate() {
-    let cpu = percpu::get();
-    cpu.active_space.store(0, Ordering::Relaxed);
+    let irq = cpu::irq_save();
     write_ttbr0(super::kspace::image_pa(&raw const EMPTY as usize) as u64);
+    // SAFETY: (1) this CPU's slot, interrupts masked.
+    let old = unsafe { &mut *percpu::get().active_space.get() }.take();
+    cpu::irq_restore(irq);
+    drop(old);
 }
 
 #[repr(C, align(4096))]
