@@ -118,6 +118,13 @@ static IDLE_NS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static USER_NS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static SWITCHES: AtomicU64 = AtomicU64::new(0);
 
+fn idle_flag(cpu: usize) -> &'static AtomicBool {
+    match IDLE.get(cpu) {
+        Some(f) => f,
+        None => unreachable!("CPU numbers are below MAX_CPUS"),
+    }
+}
+
 struct Core;
 static CORE: Core = Core;
 
@@ -156,19 +163,19 @@ pub(crate) fn idle_loop() -> ! {
     loop {
         cpu::irq_disable();
         if percpu::get().need_resched.swap(false, Ordering::SeqCst) || queue(id).lock().len() > 0 {
-            IDLE[id].store(false, Ordering::SeqCst);
+            idle_flag(id).store(false, Ordering::SeqCst);
             CORE.schedule();
             cpu::irq_enable();
             continue;
         }
-        IDLE[id].store(true, Ordering::SeqCst);
+        idle_flag(id).store(true, Ordering::SeqCst);
         if queue(id).lock().len() > 0 || percpu::get().need_resched.load(Ordering::SeqCst) {
-            IDLE[id].store(false, Ordering::SeqCst);
+            idle_flag(id).store(false, Ordering::SeqCst);
             cpu::irq_enable();
             continue;
         }
         if steal_possible(id) {
-            IDLE[id].store(false, Ordering::SeqCst);
+            idle_flag(id).store(false, Ordering::SeqCst);
             CORE.schedule();
             cpu::irq_enable();
             continue;
@@ -212,7 +219,7 @@ impl Scheduler for Core {
             let v = e.vruntime.load(Ordering::Relaxed);
             let was_empty = q.len() == 0;
             q.insert(v, task.clone());
-            if IDLE[target].load(Ordering::SeqCst) || v + PREEMPT_NS < q.current_vruntime || q.current_is_idle {
+            if idle_flag(target).load(Ordering::SeqCst) || v + PREEMPT_NS < q.current_vruntime || q.current_is_idle {
                 kick = true;
             } else if was_empty {
                 // Nobody waited until now: the running task gets an end to its slice.
@@ -242,7 +249,9 @@ impl Scheduler for Core {
             q.since_ns = now;
             current.run_ns.fetch_add(ran, Ordering::Relaxed);
             if e.is_idle {
-                IDLE_NS[me].fetch_add(ran, Ordering::Relaxed);
+                if let Some(i) = IDLE_NS.get(me) {
+                    i.fetch_add(ran, Ordering::Relaxed);
+                }
             } else {
                 let scaled = ran * 1024 / u64::from(e.weight.load(Ordering::Relaxed).max(1));
                 let v = e.vruntime.fetch_add(scaled, Ordering::Relaxed) + scaled;
@@ -315,10 +324,10 @@ impl Scheduler for Core {
 /// The CPU for a task that wakes: where it was if that is idle, else any idle one, else where it was.
 fn choose_cpu(e: &TaskExt, last: usize) -> usize {
     let usable = |c: usize| e.may_use(c) && percpu::of(c).is_some_and(|p| p.online.load(Ordering::Relaxed));
-    if usable(last) && IDLE[last].load(Ordering::Relaxed) {
+    if usable(last) && idle_flag(last).load(Ordering::Relaxed) {
         return last;
     }
-    if let Some(c) = (0..MAX_CPUS).find(|c| IDLE[*c].load(Ordering::Relaxed) && usable(*c)) {
+    if let Some(c) = (0..MAX_CPUS).find(|c| idle_flag(*c).load(Ordering::Relaxed) && usable(*c)) {
         return c;
     }
     if usable(last) { last } else { (0..MAX_CPUS).find(|c| usable(*c)).unwrap_or(0) }

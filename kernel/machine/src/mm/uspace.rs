@@ -133,7 +133,7 @@ struct Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
-        give_asid(self.root.asid);
+        give_asid(self.asid);
     }
 }
 
@@ -169,11 +169,10 @@ type Entry = AtomicU64;
 impl AddressSpace {
     /// An empty space, or `None` without memory.
     pub fn new() -> Option<Self> {
-        let root = Frame::alloc_zeroed()?;
+        let frame = Frame::alloc_zeroed()?;
         let asid = take_asid()?;
         Some(Self {
-            root,
-            asid,
+            root: Arc::new(Root { frame, asid }),
             pages: 0,
             tables: 1,
         })
