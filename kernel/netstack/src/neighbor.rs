@@ -125,8 +125,7 @@ impl NeighborTable {
             }
         }
         self.make_room();
-        let mut waiting = Vec::with_capacity(1);
-        waiting.push(frame);
+        let waiting = alloc::vec![frame];
         self.entries.insert(
             key,
             State::Incomplete {
