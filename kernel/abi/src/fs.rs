@@ -1,5 +1,11 @@
 //! Files: flags, modes, and the structures that describe them.
 
+mod layouts;
+
+pub use layouts::{
+    DIRENT64_HEADER_BYTES, Flock, Iovec, OpenHow, Stat, Statfs, Statx, StatxTimestamp, dirent64_bytes, write_dirent64,
+};
+
 use crate::macros::{constants, flags};
 
 flags! {
@@ -394,4 +400,35 @@ pub const fn split_dev(dev: u64) -> (u32, u32) {
 /// The `d_type` of a mode.
 pub const fn dirent_type(mode: u32) -> u8 {
     ((mode & S_IFMT) >> 12) as u8
+}
+
+flags! {
+    /// How openat2(2) resolves paths.
+    pub struct ResolveFlags: u64, "RESOLVE_" {
+        NO_XDEV = 1;
+        NO_MAGICLINKS = 2;
+        NO_SYMLINKS = 4;
+        BENEATH = 8;
+        IN_ROOT = 16;
+        CACHED = 32;
+    }
+}
+
+flags! {
+    /// How a file system is mounted, statfs(2).
+    pub struct StatfsFlags: u64, "ST_" {
+        RDONLY = 1;
+        NOSUID = 2;
+        NODEV = 4;
+        NOEXEC = 8;
+        SYNCHRONOUS = 16;
+        NOATIME = 1024;
+        NODIRATIME = 2048;
+        RELATIME = 4096;
+    }
+}
+
+impl StatfsFlags {
+    /// `ST_VALID`, in every answer: the flags are filled in.
+    pub const VALID: Self = Self::from_bits_retain(0x20);
 }

@@ -42,7 +42,7 @@ macro_rules! integers {
     };
 }
 
-integers!(u8 u16 u32 u64 u128 i8 i16 i32 i64);
+integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 isize);
 
 impl<T: Layout + Copy, const N: usize> Layout for [T; N] {
     const SIZE: usize = T::SIZE * N;

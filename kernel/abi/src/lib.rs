@@ -15,7 +15,9 @@ pub mod mm;
 pub mod nr;
 pub mod poll;
 pub mod process;
+pub mod sigframe;
 pub mod signal;
+pub mod system;
 pub mod time;
 
 pub use errno::Errno;

@@ -1,5 +1,12 @@
 //! Processes and threads: creation, waiting, scheduling, limits, futexes.
 
+mod layouts;
+
+pub use layouts::{
+    CLONE_ARGS_BYTES, CapData, CapHeader, CloneArgs, FutexWaitv, Rlimit, RobustListHead, Rusage, SchedAttr, SchedParam,
+    Sigevent, Sysinfo, UtsString, Utsname, uts_string,
+};
+
 use crate::macros::{constants, flags};
 
 flags! {
@@ -211,3 +218,43 @@ constants! { PRCTL_LIST, u32, "prctl(2)";
 
 /// The length of a thread's name with its NUL (`TASK_COMM_LEN`).
 pub const COMM_BYTES: usize = 16;
+
+constants! { SIGEV_LIST, u32, "sigevent(7)";
+    SIGEV_SIGNAL = 0;
+    SIGEV_NONE = 1;
+    SIGEV_THREAD = 2;
+    SIGEV_THREAD_ID = 4;
+}
+
+constants! { CAPABILITY_LIST, u32, "capabilities(7)";
+    _LINUX_CAPABILITY_VERSION_1 = 0x1998_0330;
+    _LINUX_CAPABILITY_VERSION_2 = 0x2007_1026;
+    _LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;
+    CAP_CHOWN = 0;
+    CAP_DAC_OVERRIDE = 1;
+    CAP_DAC_READ_SEARCH = 2;
+    CAP_FOWNER = 3;
+    CAP_FSETID = 4;
+    CAP_KILL = 5;
+    CAP_SETGID = 6;
+    CAP_SETUID = 7;
+    CAP_SETPCAP = 8;
+    CAP_NET_BIND_SERVICE = 10;
+    CAP_NET_BROADCAST = 11;
+    CAP_NET_ADMIN = 12;
+    CAP_NET_RAW = 13;
+    CAP_IPC_LOCK = 14;
+    CAP_SYS_MODULE = 16;
+    CAP_SYS_RAWIO = 17;
+    CAP_SYS_CHROOT = 18;
+    CAP_SYS_PTRACE = 19;
+    CAP_SYS_ADMIN = 21;
+    CAP_SYS_BOOT = 22;
+    CAP_SYS_NICE = 23;
+    CAP_SYS_RESOURCE = 24;
+    CAP_SYS_TIME = 25;
+    CAP_SYS_TTY_CONFIG = 26;
+    CAP_MKNOD = 27;
+    CAP_SYSLOG = 34;
+    CAP_LAST_CAP = 40;
+}

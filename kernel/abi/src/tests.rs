@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, format, println, process::Command, string::String, vec::Vec};
 
-use crate::{Errno, Layout, fs, layout::Described, mm, nr, poll, process, time};
+use crate::{Errno, Layout, fs, layout::Described, mm, nr, poll, process, sigframe, system, time};
 
 /// Headers that can be included together, and what is in them.
 struct Group {
@@ -24,7 +24,11 @@ fn groups() -> Vec<Group> {
                 "linux/fs.h",
                 "linux/falloc.h",
                 "linux/memfd.h",
-                "linux/magic.h"
+                "linux/magic.h",
+                "asm/stat.h",
+                "asm/statfs.h",
+                "linux/openat2.h",
+                "linux/uio.h",
             ],
             constants: std::vec![
                 fs::OpenFlags::LIST,
@@ -44,9 +48,18 @@ fn groups() -> Vec<Group> {
                 fs::PipeFlags::LIST,
                 fs::RwFlags::LIST,
                 fs::MAGIC_LIST,
+                fs::ResolveFlags::LIST,
             ],
             enumerators: std::vec![],
-            structures: std::vec![],
+            structures: std::vec![
+                fs::Stat::DESCRIBED,
+                fs::Statfs::DESCRIBED,
+                fs::Statx::DESCRIBED,
+                fs::StatxTimestamp::DESCRIBED,
+                fs::Flock::DESCRIBED,
+                fs::OpenHow::DESCRIBED,
+                fs::Iovec::DESCRIBED,
+            ],
         },
         Group {
             name: "libc files",
@@ -104,9 +117,14 @@ fn groups() -> Vec<Group> {
                 poll::InotifyFlags::LIST,
                 time::TimerfdFlags::LIST,
                 time::TimerfdSetFlags::LIST,
+                poll::SignalfdFlags::LIST,
             ],
             enumerators: std::vec![],
-            structures: std::vec![],
+            structures: std::vec![
+                poll::PollFd::DESCRIBED,
+                poll::EpollEvent::DESCRIBED,
+                poll::SignalfdSiginfo::DESCRIBED,
+            ],
         },
         Group {
             name: "processes",
@@ -115,7 +133,14 @@ fn groups() -> Vec<Group> {
                 "linux/wait.h",
                 "linux/resource.h",
                 "linux/futex.h",
-                "linux/prctl.h"
+                "linux/prctl.h",
+                "linux/capability.h",
+                "linux/reboot.h",
+                "linux/random.h",
+                "asm/hwcap.h",
+                "linux/sysinfo.h",
+                "linux/utsname.h",
+                "linux/sched/types.h"
             ],
             constants: std::vec![
                 process::CloneFlags::LIST,
@@ -127,9 +152,51 @@ fn groups() -> Vec<Group> {
                 process::RLIMIT_LIST,
                 process::FUTEX_LIST,
                 process::PRCTL_LIST,
+                process::CAPABILITY_LIST,
+                system::REBOOT_LIST,
+                system::GetrandomFlags::LIST,
+                system::Hwcap::LIST,
             ],
             enumerators: std::vec![],
-            structures: std::vec![],
+            structures: std::vec![
+                process::CloneArgs::DESCRIBED,
+                process::Rlimit::DESCRIBED,
+                process::Rusage::DESCRIBED,
+                process::Sysinfo::DESCRIBED,
+                process::Utsname::DESCRIBED,
+                process::SchedAttr::DESCRIBED,
+                process::FutexWaitv::DESCRIBED,
+                process::RobustListHead::DESCRIBED,
+                process::CapHeader::DESCRIBED,
+                process::CapData::DESCRIBED,
+            ],
+        },
+        Group {
+            name: "libc processes",
+            includes: &["sched.h", "sys/auxv.h", "sys/statvfs.h"],
+            constants: std::vec![system::AUXV_LIST],
+            enumerators: std::vec![fs::StatfsFlags::LIST],
+            structures: std::vec![process::SchedParam::DESCRIBED],
+        },
+        Group {
+            name: "signals",
+            includes: &["linux/signal.h", "asm/ptrace.h"],
+            constants: std::vec![
+                sigframe::HOW_LIST,
+                sigframe::SigStackFlags::LIST,
+                process::SIGEV_LIST,
+                &[
+                    ("MINSIGSTKSZ", sigframe::MINSIGSTKSZ as i64),
+                    ("SIGSTKSZ", sigframe::SIGSTKSZ as i64)
+                ],
+            ],
+            enumerators: std::vec![],
+            structures: std::vec![
+                sigframe::SigAltStack::DESCRIBED,
+                sigframe::GeneralRegisters::DESCRIBED,
+                sigframe::FpRegisters::DESCRIBED,
+                process::Sigevent::DESCRIBED,
+            ],
         },
         Group {
             name: "time",
@@ -343,4 +410,70 @@ fn wait_statuses_and_device_numbers() {
         assert_eq!(fs::split_dev(fs::make_dev(major, minor)), (major, minor));
     }
     assert_eq!(fs::dirent_type(fs::S_IFSOCK | 0o777), fs::DT_SOCK);
+}
+
+/// The signal frame is made of several structures, of which the kernel's own is in no header.
+#[test]
+fn the_signal_frame_is_that_of_the_c_headers() {
+    let out = run(
+        "sigframe",
+        r#"
+        #include <stdio.h>
+        #include <stddef.h>
+        #include <linux/signal.h>
+        #include <asm/sigcontext.h>
+        #include <asm/ucontext.h>
+        struct rt_sigframe { struct siginfo info; struct ucontext uc; };
+        int main(void) {
+            printf("frame %zu\n", sizeof(struct rt_sigframe));
+            printf("uc %zu\n", offsetof(struct rt_sigframe, uc));
+            printf("stack %zu\n", offsetof(struct ucontext, uc_stack));
+            printf("mask %zu\n", offsetof(struct ucontext, uc_sigmask));
+            printf("mcontext %zu\n", offsetof(struct ucontext, uc_mcontext));
+            printf("regs %zu\n", offsetof(struct sigcontext, regs));
+            printf("reserved %zu\n", offsetof(struct sigcontext, __reserved));
+            printf("fpsimd %zu\n", sizeof(struct fpsimd_context));
+            printf("vregs %zu\n", offsetof(struct fpsimd_context, vregs));
+            printf("esr %zu\n", sizeof(struct esr_context));
+            printf("magic %lld\n", (long long)FPSIMD_MAGIC);
+            printf("esr_magic %lld\n", (long long)ESR_MAGIC);
+        }"#,
+    );
+    let Some(out) = out else {
+        println!("skipped: no aarch64-linux-gnu-gcc or no qemu-aarch64-static here");
+        return;
+    };
+    let want = [
+        ("frame", sigframe::FRAME_BYTES as i64),
+        ("uc", sigframe::UCONTEXT_OFFSET as i64),
+        ("stack", 16),
+        ("mask", 40),
+        ("mcontext", 176),
+        ("regs", 8),
+        ("reserved", 288),
+        ("fpsimd", 528),
+        ("vregs", 16),
+        ("esr", 16),
+        ("magic", 0x4650_8001),
+        ("esr_magic", 0x4553_5201),
+    ];
+    assert_eq!(
+        out,
+        want.into_iter().map(|(name, value)| (name.into(), value)).collect()
+    );
+}
+
+#[test]
+fn directory_entries_are_padded_and_bounded() {
+    let mut buffer = [0xff; 64];
+    assert_eq!(fs::write_dirent64(&mut buffer, 7, 9, fs::DT_DIR, b"name1"), Some(32));
+    assert_eq!(&buffer[..8], &7u64.to_le_bytes());
+    assert_eq!(&buffer[8..16], &9u64.to_le_bytes());
+    assert_eq!(&buffer[16..32], b"\x20\0\x04name1\0\0\0\0\0\0\0\0");
+    assert_eq!(buffer[32], 0xff);
+    assert_eq!(fs::write_dirent64(&mut buffer[..31], 7, 9, fs::DT_DIR, b"name1"), None);
+    assert_eq!(fs::dirent64_bytes(4), 24);
+    assert_eq!(fs::dirent64_bytes(5), 32);
+    let name = process::uts_string(&[b'x'; 100]);
+    assert_eq!((name[63], name[64]), (b'x', 0));
 }
