@@ -20,6 +20,7 @@
 #[cfg(any(test, feature = "sim"))]
 extern crate std;
 
+pub mod bcm_mailbox;
 pub mod bcm_power;
 mod busy;
 pub mod gicv2;

@@ -191,14 +191,12 @@ impl DmaBuffer for SimDma {
     }
     fn sync_for_device(&self, range: core::ops::Range<usize>) {
         let range = self.clip(range);
-        if let (Some(to), Some(from)) = (self.device_view().get_mut(range.clone()), self.cpu_view().get(range)) {
-            to.copy_from_slice(from);
-        }
+        let written = self.cpu_view()[range.clone()].to_vec();
+        self.device_view()[range].copy_from_slice(&written);
     }
     fn sync_for_cpu(&self, range: core::ops::Range<usize>) {
         let range = self.clip(range);
-        if let (Some(to), Some(from)) = (self.cpu_view().get_mut(range.clone()), self.device_view().get(range)) {
-            to.copy_from_slice(from);
-        }
+        let written = self.device_view()[range.clone()].to_vec();
+        self.cpu_view()[range].copy_from_slice(&written);
     }
 }

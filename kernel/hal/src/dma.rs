@@ -63,6 +63,39 @@ pub trait DmaBuffer: Send + Sync {
     }
 }
 
+impl<B: DmaBuffer + ?Sized> DmaBuffer for &B {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+    fn bus_addr(&self) -> BusAddr {
+        (**self).bus_addr()
+    }
+    fn read(&self, offset: usize, out: &mut [u8]) -> Result<(), OutOfRange> {
+        (**self).read(offset, out)
+    }
+    fn write(&self, offset: usize, data: &[u8]) -> Result<(), OutOfRange> {
+        (**self).write(offset, data)
+    }
+    fn sync_for_device(&self, range: Range<usize>) {
+        (**self).sync_for_device(range);
+    }
+    fn sync_for_cpu(&self, range: Range<usize>) {
+        (**self).sync_for_cpu(range);
+    }
+    fn read_u32(&self, offset: usize) -> Result<u32, OutOfRange> {
+        (**self).read_u32(offset)
+    }
+    fn read_u64(&self, offset: usize) -> Result<u64, OutOfRange> {
+        (**self).read_u64(offset)
+    }
+    fn write_u32(&self, offset: usize, value: u32) -> Result<(), OutOfRange> {
+        (**self).write_u32(offset, value)
+    }
+    fn write_u64(&self, offset: usize, value: u64) -> Result<(), OutOfRange> {
+        (**self).write_u64(offset, value)
+    }
+}
+
 /// An access that is not entirely inside its buffer; nothing was read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfRange;

@@ -1,0 +1,332 @@
+//! The property mailbox: asking the Raspberry Pi's VideoCore firmware for clocks, memory, temperature, identity.
+//!
+//! Not in Broadcom's manual. Source: the firmware's wiki, "Mailboxes", "Accessing mailboxes" and "Mailbox property
+//! interface"; Linux, `drivers/mailbox/bcm2835-mailbox.c` and `include/soc/bcm2835/raspberrypi-firmware.h`.
+//!
+//! A request is a buffer of 32-bit words that both sides see: total size, a code, one tag with its values, an end mark. Its
+//! bus address goes into one mailbox with the channel in the low four bits, and comes back in the other when the firmware
+//! has written the answer into the same buffer.
+
+use core::fmt;
+
+use sis_hal::{
+    Clock, DmaBuffer, MacAddr, OutOfRange, Registers, TemperatureError, TemperatureSensor, Timeout, wait_until,
+};
+use tock_registers::register_bitfields;
+
+use crate::busy::Busy;
+use crate::reg::Reg;
+
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+#[cfg(test)]
+mod tests;
+
+register_bitfields![u32,
+    /// MAIL0_STATUS, MAIL1_STATUS.
+    STATUS [
+        FULL OFFSET(31) NUMBITS(1) [],
+        EMPTY OFFSET(30) NUMBITS(1) []
+    ]
+];
+
+/// Mailbox 0 carries the firmware's answers to us.
+const MAIL0_READ: Reg = Reg::at(0x00);
+const MAIL0_STATUS: Reg<STATUS::Register> = Reg::at(0x18);
+/// Mailbox 1 carries our requests.
+const MAIL1_WRITE: Reg = Reg::at(0x20);
+const MAIL1_STATUS: Reg<STATUS::Register> = Reg::at(0x38);
+
+/// The channel of property requests from the ARM cores.
+const CHANNEL_PROPERTY: u32 = 8;
+const CHANNEL_MASK: u32 = 0xf;
+
+/// The buffer's second word.
+const CODE_REQUEST: u32 = 0;
+const CODE_SUCCESS: u32 = 0x8000_0000;
+
+/// In the length word of a tag: this is an answer.
+const TAG_ANSWERED: u32 = 0x8000_0000;
+
+/// Words before a tag's values: size, code, tag, value bytes, length. One more, the end mark, follows them.
+const HEADER_WORDS: usize = 5;
+
+/// How long the firmware may take for an answer. Linux waits as long; the answers measured there take under 1 ms, and up
+/// to a few hundred when the firmware is busy with the SD card's voltage.
+const TIMEOUT_NS: u64 = 1_000_000_000;
+
+/// Answers to earlier requests that are thrown away before a request: the mailbox is 8 deep.
+const MAX_STALE: usize = 16;
+
+/// Tags of the property interface that the methods below do not cover can be given to [`Mailbox::property`] as numbers.
+mod tag {
+    pub(super) const FIRMWARE_REVISION: u32 = 0x0000_0001;
+    pub(super) const BOARD_REVISION: u32 = 0x0001_0002;
+    pub(super) const BOARD_MAC_ADDRESS: u32 = 0x0001_0003;
+    pub(super) const BOARD_SERIAL: u32 = 0x0001_0004;
+    pub(super) const ARM_MEMORY: u32 = 0x0001_0005;
+    pub(super) const VIDEOCORE_MEMORY: u32 = 0x0001_0006;
+    pub(super) const CLOCK_RATE: u32 = 0x0003_0002;
+    pub(super) const TEMPERATURE: u32 = 0x0003_0006;
+    pub(super) const THROTTLED: u32 = 0x0003_0046;
+    pub(super) const SET_GPIO_STATE: u32 = 0x0003_8041;
+}
+
+/// Clocks that the firmware tells the rate of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ClockId {
+    /// The older SD host's.
+    Emmc = 1,
+    /// The PL011s'.
+    Uart = 2,
+    /// The ARM cores'.
+    Arm = 3,
+    /// The VideoCore's, and the mini-UART's.
+    Core = 4,
+    /// The newer SD host's.
+    Emmc2 = 12,
+}
+
+/// A range of physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRange {
+    /// The first address.
+    pub base: u32,
+    /// Bytes in the range.
+    pub size_bytes: u32,
+}
+
+/// Why the firmware gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailboxError {
+    /// The buffer is too small for the request, not aligned to 16 bytes, or beyond the firmware's 32 bits.
+    BadBuffer,
+    /// Another request has been under way for a second.
+    Busy,
+    /// The firmware did not take the request or did not answer.
+    Timeout,
+    /// The firmware refused the request, with this code.
+    Refused(u32),
+    /// The firmware does not know the tag.
+    UnknownTag(u32),
+    /// The answer is not what the tag's definition says.
+    BadAnswer,
+}
+
+impl fmt::Display for MailboxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadBuffer => {
+                f.write_str("the mailbox buffer is too small, not aligned or out of the firmware's reach")
+            }
+            Self::Busy => f.write_str("another mailbox request does not end"),
+            Self::Timeout => f.write_str("the firmware did not answer in time"),
+            Self::Refused(code) => write!(f, "the firmware refused the request with code {code:#x}"),
+            Self::UnknownTag(tag) => write!(f, "the firmware does not know the property {tag:#x}"),
+            Self::BadAnswer => f.write_str("the firmware's answer has the wrong length"),
+        }
+    }
+}
+
+impl core::error::Error for MailboxError {}
+
+impl From<Timeout> for MailboxError {
+    fn from(_: Timeout) -> Self {
+        Self::Timeout
+    }
+}
+
+impl From<OutOfRange> for MailboxError {
+    fn from(_: OutOfRange) -> Self {
+        Self::BadBuffer
+    }
+}
+
+/// The property mailbox.
+///
+/// One request at a time; others wait for it. Not for interrupt handlers.
+pub struct Mailbox<R, B, K> {
+    registers: R,
+    buffer: B,
+    clock: K,
+    in_use: Busy,
+}
+
+impl<R: Registers, B: DmaBuffer, K: Clock> Mailbox<R, B, K> {
+    /// A mailbox over its registers (0x40 bytes) and a buffer of at least 64 bytes, aligned to 16, whose bus address is
+    /// the VideoCore's view of it. The buffer shares its cache lines with nothing else.
+    pub fn new(registers: R, buffer: B, clock: K) -> Result<Self, MailboxError> {
+        let bus_addr = buffer.bus_addr().as_u64();
+        let end = bus_addr.checked_add(buffer.len() as u64);
+        let is_reachable = end.is_some_and(|end| end <= 1 << 32);
+        if buffer.len() < 64 || bus_addr & u64::from(CHANNEL_MASK) != 0 || !is_reachable {
+            return Err(MailboxError::BadBuffer);
+        }
+        Ok(Self {
+            registers,
+            buffer,
+            clock,
+            in_use: Busy::new(),
+        })
+    }
+
+    /// Sends one tag with the values `request` and fills `answer` with the first words of what comes back; returns how
+    /// many words the firmware's answer has (which may be more or fewer than `answer` holds).
+    pub fn property(&self, tag: u32, request: &[u32], answer: &mut [u32]) -> Result<usize, MailboxError> {
+        wait_until(&self.clock, TIMEOUT_NS, || self.in_use.try_enter()).map_err(|Timeout| MailboxError::Busy)?;
+        let result = self.exchange(tag, request, answer);
+        self.in_use.leave();
+        result
+    }
+
+    fn exchange(&self, tag: u32, request: &[u32], answer: &mut [u32]) -> Result<usize, MailboxError> {
+        let value_words = request.len().max(answer.len());
+        let total_bytes = 4 * (HEADER_WORDS + value_words + 1);
+        if total_bytes > self.buffer.len() {
+            return Err(MailboxError::BadBuffer);
+        }
+        self.drain();
+        let value_bytes = 4 * value_words as u32;
+        for (index, word) in [
+            total_bytes as u32,
+            CODE_REQUEST,
+            tag,
+            value_bytes,
+            4 * request.len() as u32,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            self.buffer.write_u32(4 * index, word)?;
+        }
+        for index in 0..value_words {
+            let word = request.get(index).copied().unwrap_or(0);
+            self.buffer.write_u32(4 * (HEADER_WORDS + index), word)?;
+        }
+        self.buffer.write_u32(total_bytes - 4, 0)?;
+        self.buffer.sync_for_device(0..total_bytes);
+
+        let message = self.buffer.bus_addr().as_u64() as u32 | CHANNEL_PROPERTY;
+        wait_until(&self.clock, TIMEOUT_NS, || {
+            !MAIL1_STATUS.read(&self.registers).is_set(STATUS::FULL)
+        })?;
+        MAIL1_WRITE.set(&self.registers, message);
+        // An answer to a request that timed out earlier may still come; it names the same buffer, but then this request's
+        // code word is as we wrote it.
+        let mut code = CODE_REQUEST;
+        wait_until(&self.clock, TIMEOUT_NS, || {
+            if self.receive() == Some(message) {
+                self.buffer.sync_for_cpu(0..total_bytes);
+                code = self.buffer.read_u32(4).unwrap_or(CODE_REQUEST);
+            }
+            code != CODE_REQUEST
+        })?;
+        if code != CODE_SUCCESS {
+            return Err(MailboxError::Refused(code));
+        }
+        let length = self.buffer.read_u32(16)?;
+        if length & TAG_ANSWERED == 0 {
+            return Err(MailboxError::UnknownTag(tag));
+        }
+        // The firmware says how long its answer would have been, even where the buffer has less room.
+        let answer_words = (length & !TAG_ANSWERED) as usize / 4;
+        for (index, word) in answer.iter_mut().enumerate().take(answer_words) {
+            *word = self.buffer.read_u32(4 * (HEADER_WORDS + index))?;
+        }
+        Ok(answer_words)
+    }
+
+    /// Takes one message out of the firmware's mailbox.
+    fn receive(&self) -> Option<u32> {
+        let is_empty = MAIL0_STATUS.read(&self.registers).is_set(STATUS::EMPTY);
+        (!is_empty).then(|| MAIL0_READ.get(&self.registers))
+    }
+
+    fn drain(&self) {
+        for _ in 0..MAX_STALE {
+            if self.receive().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Asks for a property of exactly `N` words.
+    fn get<const N: usize>(&self, tag: u32, request: &[u32]) -> Result<[u32; N], MailboxError> {
+        let mut answer = [0; N];
+        let words = self.property(tag, request, &mut answer)?;
+        if words < N {
+            Err(MailboxError::BadAnswer)
+        } else {
+            Ok(answer)
+        }
+    }
+
+    /// The firmware's version: a date in seconds since 1970.
+    pub fn firmware_revision(&self) -> Result<u32, MailboxError> {
+        self.get(tag::FIRMWARE_REVISION, &[]).map(|[revision]| revision)
+    }
+
+    /// The board's revision code (Raspberry Pi documentation, "Raspberry Pi revision codes").
+    pub fn board_revision(&self) -> Result<u32, MailboxError> {
+        self.get(tag::BOARD_REVISION, &[]).map(|[revision]| revision)
+    }
+
+    /// The board's serial number.
+    pub fn board_serial(&self) -> Result<u64, MailboxError> {
+        self.get(tag::BOARD_SERIAL, &[])
+            .map(|[low, high]| u64::from(high) << 32 | u64::from(low))
+    }
+
+    /// The address of the board's Ethernet interface.
+    pub fn mac_address(&self) -> Result<MacAddr, MailboxError> {
+        let mut answer = [0; 2];
+        // Six bytes, which is one word and a half.
+        if self.property(tag::BOARD_MAC_ADDRESS, &[], &mut answer)? < 1 {
+            return Err(MailboxError::BadAnswer);
+        }
+        let [low, high] = answer.map(u32::to_le_bytes);
+        let ([a, b, c, d], [e, f, _, _]) = (low, high);
+        Ok(MacAddr([a, b, c, d, e, f]))
+    }
+
+    /// The ARM cores' share of the first gigabyte of memory.
+    pub fn arm_memory(&self) -> Result<MemoryRange, MailboxError> {
+        self.get(tag::ARM_MEMORY, &[])
+            .map(|[base, size_bytes]| MemoryRange { base, size_bytes })
+    }
+
+    /// The VideoCore's share.
+    pub fn videocore_memory(&self) -> Result<MemoryRange, MailboxError> {
+        self.get(tag::VIDEOCORE_MEMORY, &[])
+            .map(|[base, size_bytes]| MemoryRange { base, size_bytes })
+    }
+
+    /// A clock's rate in Hz; 0 when the firmware has no such clock.
+    pub fn clock_rate_hz(&self, clock: ClockId) -> Result<u32, MailboxError> {
+        self.get(tag::CLOCK_RATE, &[clock as u32]).map(|[_, rate_hz]| rate_hz)
+    }
+
+    /// Why the firmware slows the cores down, as a set of bits (Raspberry Pi documentation, `vcgencmd get_throttled`).
+    pub fn throttled(&self) -> Result<u32, MailboxError> {
+        self.get(tag::THROTTLED, &[0]).map(|[bits]| bits)
+    }
+
+    /// Sets a pin of the firmware's GPIO expander (128 + its number; 132 is the SD card's voltage).
+    pub fn set_expander_gpio(&self, pin: u32, is_high: bool) -> Result<(), MailboxError> {
+        // The firmware answers with the pin replaced by a status: 0 = done.
+        match self.get(tag::SET_GPIO_STATE, &[pin, u32::from(is_high)])? {
+            [0, _] => Ok(()),
+            [status, _] => Err(MailboxError::Refused(status)),
+        }
+    }
+}
+
+impl<R: Registers, B: DmaBuffer, K: Clock> TemperatureSensor for Mailbox<R, B, K> {
+    fn read_millicelsius(&self) -> Result<i32, TemperatureError> {
+        match self.get(tag::TEMPERATURE, &[0]) {
+            Ok([_, millicelsius]) => Ok(millicelsius as i32),
+            Err(_) => Err(TemperatureError::Device),
+        }
+    }
+}
