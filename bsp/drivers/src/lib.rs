@@ -8,7 +8,7 @@
 //! * a device is probed before it is changed where it has something to be recognised by: an absent one (a bus of all
 //!   ones or zeros) is an error, not a hang;
 //! * nothing a device says is trusted as an index or a length;
-//! * no locks and no allocation; a method that must not run twice at once says so.
+//! * no allocation, and no lock but around a few register accesses; a method that must not run twice at once says so.
 //!
 //! Each driver has a simulated device beside it (module `sim`, for tests and with the feature `sim`), which checks the
 //! order of accesses as the manual gives it, and which can be told to fail.
@@ -20,15 +20,21 @@
 #[cfg(any(test, feature = "sim"))]
 extern crate std;
 
+pub mod bcm_aux_uart;
+pub mod bcm_gpio;
 pub mod bcm_mailbox;
 pub mod bcm_power;
+pub mod bcm_thermal;
 mod busy;
 pub mod gicv2;
 pub mod gicv3;
 pub mod pl011;
+pub mod pl031;
 pub mod psci;
 mod reg;
+pub mod rng200;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod spin_table;
 mod transmit;
+pub mod virtio_mmio;
