@@ -11,4 +11,5 @@ pub mod buddy;
 pub mod cpio;
 pub mod elf;
 pub mod fdt;
+pub mod interval_map;
 pub mod vdso;
