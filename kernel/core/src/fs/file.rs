@@ -3,6 +3,7 @@
 //! A [`File`] is what a kind of file can do; an [`OpenFile`] is one open file description (open(2)): a `File` with its
 //! offset and status flags, shared by descriptors after dup(2) and fork(2).
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
@@ -10,6 +11,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use sis_machine::sync::{Mutex, Rank, SpinLock};
 
+use super::flags::{O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH};
+use super::inode::{Inode, Metadata};
+use super::path::Path;
 use crate::poll::{Events, PollTable};
 use crate::user::{Sink, Source};
 use crate::vm::PageSource;
@@ -94,6 +98,26 @@ pub trait File: Any + Send + Sync {
         let _ = flags;
     }
 
+    /// Its inode, for files that have one but no place in the tree (memfd).
+    fn inode(&self) -> Option<Arc<dyn Inode>> {
+        None
+    }
+
+    /// What fstat(2) answers where there is no inode.
+    fn metadata(&self) -> Option<Metadata> {
+        None
+    }
+
+    /// What /proc/PID/fd shows where there is no place in the tree: `pipe:[1]`, `socket:[2]`, `anon_inode:[eventfd]`.
+    fn describe(&self) -> String {
+        String::from("anon_inode:[file]")
+    }
+
+    /// Lines that /proc/PID/fdinfo adds, each with its newline.
+    fn fdinfo(&self) -> String {
+        String::new()
+    }
+
     /// For downcasts.
     fn as_any(&self) -> &dyn Any;
 }
@@ -107,20 +131,18 @@ pub struct OpenFile {
     /// The offset.
     pub position: Mutex<u64>,
     /// Where it was opened, for /proc/PID/fd, fchdir and *at calls; none for pipes, sockets and their like.
-    pub path: Option<super::path::Path>,
+    pub path: Option<Path>,
 }
-
-/// O_ACCMODE.
-const ACCESS_MODE: u32 = 3;
-/// O_PATH.
-const O_PATH: u32 = 0o10000000;
-const O_NONBLOCK: u32 = 0o4000;
-const O_APPEND: u32 = 0o2000;
 
 impl OpenFile {
     /// A new description with offset 0.
-    pub fn new(ops: Arc<dyn File>, flags: u32, path: Option<super::path::Path>) -> Arc<Self> {
-        Arc::new(Self { ops, flags: AtomicU32::new(flags), position: Mutex::new(Rank::Inode, 0), path })
+    pub fn new(ops: Arc<dyn File>, flags: u32, path: Option<Path>) -> Arc<Self> {
+        Arc::new(Self {
+            ops,
+            flags: AtomicU32::new(flags),
+            position: Mutex::new(Rank::Inode, 0),
+            path,
+        })
     }
 
     /// Access mode and status flags.
@@ -137,18 +159,21 @@ impl OpenFile {
 
     /// Whether it may be read.
     pub fn readable(&self) -> bool {
-        self.flags() & O_PATH == 0 && matches!(self.flags() & ACCESS_MODE, 0 | 2)
+        self.flags() & O_PATH == 0 && matches!(self.flags() & O_ACCMODE, 0 | 2)
     }
 
     /// Whether it may be written.
     pub fn writable(&self) -> bool {
-        self.flags() & O_PATH == 0 && matches!(self.flags() & ACCESS_MODE, 1 | 2)
+        self.flags() & O_PATH == 0 && matches!(self.flags() & O_ACCMODE, 1 | 2)
     }
 
     /// O_NONBLOCK and O_APPEND.
     pub fn io_flags(&self) -> IoFlags {
         let f = self.flags();
-        IoFlags { nonblock: f & O_NONBLOCK != 0, append: f & O_APPEND != 0 }
+        IoFlags {
+            nonblock: f & O_NONBLOCK != 0,
+            append: f & O_APPEND != 0,
+        }
     }
 
     /// Reads at the offset and moves it.
@@ -201,19 +226,27 @@ impl Default for FdTable {
 impl FdTable {
     /// An empty table.
     pub const fn new() -> Self {
-        Self { slots: SpinLock::new(Rank::Files, Vec::new()) }
+        Self {
+            slots: SpinLock::new(Rank::Files, Vec::new()),
+        }
     }
 
     /// A copy for fork(2): same descriptions.
     pub fn duplicate(&self) -> Self {
-        Self { slots: SpinLock::new(Rank::Files, self.slots.lock().clone()) }
+        Self {
+            slots: SpinLock::new(Rank::Files, self.slots.lock().clone()),
+        }
     }
 
     /// The description behind `fd`; `EBADF`.
     pub fn get(&self, fd: i32) -> Result<Arc<OpenFile>> {
         let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         let slots = self.slots.lock();
-        slots.get(index).and_then(|s| s.as_ref()).map(|s| s.file.clone()).ok_or(Errno::EBADF)
+        slots
+            .get(index)
+            .and_then(|s| s.as_ref())
+            .map(|s| s.file.clone())
+            .ok_or(Errno::EBADF)
     }
 
     /// Puts a description at the lowest free descriptor from `from`, below `limit` (RLIMIT_NOFILE); `EMFILE`.
@@ -259,14 +292,22 @@ impl FdTable {
     pub fn remove(&self, fd: i32) -> Result<Arc<OpenFile>> {
         let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         let mut slots = self.slots.lock();
-        slots.get_mut(at).and_then(Option::take).map(|s| s.file).ok_or(Errno::EBADF)
+        slots
+            .get_mut(at)
+            .and_then(Option::take)
+            .map(|s| s.file)
+            .ok_or(Errno::EBADF)
     }
 
     /// FD_CLOEXEC of a descriptor.
     pub fn close_on_exec(&self, fd: i32) -> Result<bool> {
         let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
         let slots = self.slots.lock();
-        slots.get(at).and_then(|s| s.as_ref()).map(|s| s.close_on_exec).ok_or(Errno::EBADF)
+        slots
+            .get(at)
+            .and_then(|s| s.as_ref())
+            .map(|s| s.close_on_exec)
+            .ok_or(Errno::EBADF)
     }
 
     /// Sets FD_CLOEXEC of a descriptor.
@@ -292,12 +333,20 @@ impl FdTable {
 
     /// Takes everything out, for exit; drop the result without locks.
     pub fn take_all(&self) -> Vec<Arc<OpenFile>> {
-        core::mem::take(&mut *self.slots.lock()).into_iter().flatten().map(|s| s.file).collect()
+        core::mem::take(&mut *self.slots.lock())
+            .into_iter()
+            .flatten()
+            .map(|s| s.file)
+            .collect()
     }
 
     /// The descriptors in use, in order.
     pub fn list(&self) -> Vec<(i32, Arc<OpenFile>)> {
         let slots = self.slots.lock();
-        slots.iter().enumerate().filter_map(|(i, s)| Some((i32::try_from(i).ok()?, s.as_ref()?.file.clone()))).collect()
+        slots
+            .iter()
+            .enumerate()
+            .filter_map(|(i, s)| Some((i32::try_from(i).ok()?, s.as_ref()?.file.clone())))
+            .collect()
     }
 }

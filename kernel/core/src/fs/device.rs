@@ -1,0 +1,41 @@
+//! Device numbers and what answers them.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+
+use sis_machine::sync::{Rank, SpinLock};
+
+use super::file::File;
+use super::inode::{FileType, split_dev};
+use crate::{Errno, Result};
+
+/// Makes what an open of the device works on; the argument is open(2)'s flags.
+pub type Factory = Arc<dyn Fn(u32) -> Result<Arc<dyn File>> + Send + Sync>;
+
+type Key = (bool, u32, u32);
+
+static DEVICES: SpinLock<BTreeMap<Key, Factory>> = SpinLock::new(Rank::Leaf, BTreeMap::new());
+
+/// Says what answers opens of a device. `EBUSY` when the number is taken.
+pub fn register(kind: FileType, major: u32, minor: u32, factory: Factory) -> Result<()> {
+    let key = (kind == FileType::CharDevice, major, minor);
+    let mut devices = DEVICES.lock();
+    if devices.contains_key(&key) {
+        return Err(Errno::EBUSY);
+    }
+    devices.insert(key, factory);
+    Ok(())
+}
+
+/// Opens a device; `ENXIO` when nothing answers.
+pub fn open(kind: FileType, dev: u64, flags: u32) -> Result<Arc<dyn File>> {
+    let (major, minor) = split_dev(dev);
+    let factory = DEVICES
+        .lock()
+        .get(&(kind == FileType::CharDevice, major, minor))
+        .cloned();
+    match factory {
+        Some(f) => f(flags),
+        None => Err(Errno::ENXIO),
+    }
+}

@@ -1,0 +1,59 @@
+//! The kinds of file systems that can be mounted.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use sis_machine::sync::{Rank, SpinLock};
+
+use super::devfs;
+use super::mount::SuperBlock;
+use super::tmpfs::TmpFs;
+use crate::{Errno, Result};
+
+/// A kind of file system.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    /// Its name for mount(2).
+    pub name: &'static str,
+    /// Needs a block device.
+    pub needs_device: bool,
+    /// Makes or finds one; the arguments are what is to be mounted and the options.
+    pub open: fn(source: &str, options: &str) -> Result<Arc<SuperBlock>>,
+}
+
+static EXTRA: SpinLock<Vec<Kind>> = SpinLock::new(Rank::Leaf, Vec::new());
+
+const BUILT_IN: &[Kind] = &[
+    Kind {
+        name: "tmpfs",
+        needs_device: false,
+        open: |_, o| Ok(SuperBlock::new(TmpFs::new("tmpfs", o)?)),
+    },
+    Kind {
+        name: "ramfs",
+        needs_device: false,
+        open: |_, o| Ok(SuperBlock::new(TmpFs::new("ramfs", o)?)),
+    },
+    Kind {
+        name: "devtmpfs",
+        needs_device: false,
+        open: |_, _| Ok(devfs::superblock()),
+    },
+];
+
+/// Adds a kind; later ones of the same name win.
+pub fn register(kind: Kind) {
+    EXTRA.lock().push(kind);
+}
+
+/// Every kind.
+pub fn all() -> Vec<Kind> {
+    let mut out = BUILT_IN.to_vec();
+    out.extend(EXTRA.lock().iter());
+    out
+}
+
+/// The kind of that name; `ENODEV`.
+pub fn find(name: &str) -> Result<Kind> {
+    all().into_iter().rev().find(|k| k.name == name).ok_or(Errno::ENODEV)
+}
