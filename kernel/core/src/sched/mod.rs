@@ -491,3 +491,27 @@ pub fn name_of(task: &Task) -> String {
         None => String::from(e.name),
     }
 }
+
+/// The user thread that a task runs.
+#[inline]
+pub fn thread_of(task: &Task) -> Option<&Arc<Thread>> {
+    ext(task).thread.as_ref()
+}
+
+/// Nanoseconds that a task has run, the present slice included only once it ends.
+pub fn run_ns(task: &Task) -> u64 {
+    task.run_ns.load(Ordering::Relaxed)
+}
+
+/// Brings the CPU that runs `task` into the kernel, so that the task looks at its pending work. Interrupt-safe.
+pub fn kick(task: &Task) {
+    if !task.is_on_cpu() {
+        return;
+    }
+    let irq = cpu::irq_save();
+    let on = task.last_cpu();
+    if on != cpu::id().0 {
+        irq::send_reschedule(on);
+    }
+    cpu::irq_restore(irq);
+}

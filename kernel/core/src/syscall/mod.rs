@@ -3,6 +3,7 @@
 //! Each family file has `CALLS`, one row a call; [`table`] joins them. A handler decodes its arguments, refuses unknown
 //! flags, and delegates. A number without a row answers `ENOSYS` and is counted.
 
+pub mod memory;
 pub mod table;
 
 use sis_machine::user::UserContext;

@@ -9,7 +9,7 @@ use crate::{Errno, Result};
 pub const NUMBERS: usize = 512;
 
 /// Every family. A family is added here.
-static FAMILIES: &[&[Row]] = &[];
+static FAMILIES: &[&[Row]] = &[super::memory::CALLS, ];
 
 static INDEX: sis_machine::sync::Once<[Option<&'static Row>; NUMBERS]> = sis_machine::sync::Once::new();
 static COUNTS: [AtomicU64; NUMBERS] = [const { AtomicU64::new(0) }; NUMBERS];

@@ -25,9 +25,15 @@ const PXN: u64 = 1 << 53;
 const UXN: u64 = 1 << 54;
 const NORMAL: u64 = 1 << 2;
 
-/// What a user may do with a page. Readable always.
+/// Software bit of an entry that holds a frame which nobody may touch (PROT_NONE).
+const HELD: u64 = 1 << 58;
+const PRESENT: u64 = VALID | HELD;
+
+/// What a user may do with a page. Stores and instruction fetches imply loads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Prot {
+    /// Loads.
+    pub read: bool,
     /// Stores.
     pub write: bool,
     /// Instruction fetches. Not together with `write`.
@@ -35,24 +41,18 @@ pub struct Prot {
 }
 
 impl Prot {
+    /// Nothing; the frame is kept.
+    pub const NONE: Self = Self { read: false, write: false, exec: false };
     /// Loads only.
-    pub const READ: Self = Self {
-        write: false,
-        exec: false,
-    };
+    pub const READ: Self = Self { read: true, write: false, exec: false };
     /// Loads and stores.
-    pub const WRITE: Self = Self {
-        write: true,
-        exec: false,
-    };
+    pub const WRITE: Self = Self { read: true, write: true, exec: false };
     /// Loads and instruction fetches.
-    pub const EXEC: Self = Self {
-        write: false,
-        exec: true,
-    };
+    pub const EXEC: Self = Self { read: true, write: false, exec: true };
 
     fn bits(self) -> u64 {
-        let mut bits = VALID | 2 | USER | INNER | AF | NOT_GLOBAL | NORMAL | PXN;
+        let mut bits = 2 | USER | INNER | AF | NOT_GLOBAL | NORMAL | PXN;
+        bits |= if self.read || self.write || self.exec { VALID } else { HELD };
         if !self.write {
             bits |= RO;
         }
@@ -63,10 +63,7 @@ impl Prot {
     }
 
     fn of(entry: u64) -> Self {
-        Self {
-            write: entry & RO == 0,
-            exec: entry & UXN == 0,
-        }
+        Self { read: entry & VALID != 0, write: entry & RO == 0, exec: entry & UXN == 0 }
     }
 }
 
@@ -238,7 +235,7 @@ impl AddressSpace {
         }
         let new = (frame.into_pfn() << PAGE_SHIFT) as u64 | prot.bits();
         let old = entry.load(Ordering::Relaxed);
-        if old & VALID == 0 {
+        if old & PRESENT == 0 {
             entry.store(new, Ordering::Release);
             publish();
             self.pages += 1;
@@ -259,7 +256,7 @@ impl AddressSpace {
             return None;
         }
         let value = self.leaf(va)?.load(Ordering::Relaxed);
-        if value & VALID == 0 {
+        if value & PRESENT == 0 {
             return None;
         }
         // SAFETY: (1) the entry holds a reference; the clone counts one more and the original is forgotten again.
@@ -269,12 +266,28 @@ impl AddressSpace {
         Some((out, Prot::of(value)))
     }
 
+    /// Takes a page out and gives its frame and rights; for moving it elsewhere.
+    pub fn take(&mut self, va: usize) -> Option<(Frame, Prot)> {
+        if va >= USER_END {
+            return None;
+        }
+        let entry = self.leaf(va)?;
+        let value = entry.swap(0, Ordering::Relaxed);
+        if value & PRESENT == 0 {
+            return None;
+        }
+        self.pages -= 1;
+        self.flush_page(va);
+        // SAFETY: (1) `map` gave this reference up; its entry is gone.
+        Some((unsafe { Frame::from_pfn((value & ADDRESS) as usize >> PAGE_SHIFT) }, Prot::of(value)))
+    }
+
     /// Changes what a mapped page allows; false when nothing is mapped.
     pub fn protect_page(&mut self, va: usize, prot: Prot) -> bool {
         assert!(!(prot.write && prot.exec));
         let Some(entry) = self.leaf(va) else { return false };
         let old = entry.load(Ordering::Relaxed);
-        if old & VALID == 0 {
+        if old & PRESENT == 0 {
             return false;
         }
         let new = (old & ADDRESS) | prot.bits();
@@ -311,7 +324,7 @@ impl AddressSpace {
             loop {
                 let entry = Self::entry_in(at, va >> PAGE_SHIFT);
                 let value = entry.load(Ordering::Relaxed);
-                if value & VALID != 0 {
+                if value & PRESENT != 0 {
                     f(va, entry, value);
                 }
                 va += PAGE_SIZE;
@@ -458,7 +471,7 @@ impl AddressSpace {
     fn free_table(pa: u64, level: usize) {
         for index in 0..512 {
             let value = Self::entry_in(pa, index).load(Ordering::Relaxed);
-            if value & VALID == 0 {
+            if value & PRESENT == 0 {
                 continue;
             }
             if level > 0 {

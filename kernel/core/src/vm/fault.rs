@@ -1,0 +1,186 @@
+//! Page faults.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use sis_machine::mm::frames::Frame;
+use sis_machine::mm::uspace::Prot;
+
+use super::area::Backing;
+use super::{Inner, PAGE, Vm};
+use crate::process::thread;
+use crate::{Errno, time};
+
+/// What the thread was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// An instruction fetch.
+    Exec,
+}
+
+/// Why a fault was not mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is mapped there (SIGSEGV, SEGV_MAPERR).
+    Unmapped,
+    /// The area forbids it (SIGSEGV, SEGV_ACCERR).
+    Forbidden,
+    /// The object has no such page (SIGBUS, BUS_ADRERR).
+    NoPage,
+    /// There is no memory: kill something and try again.
+    NoMemory,
+}
+
+static FAULTS: AtomicU64 = AtomicU64::new(0);
+static COW: AtomicU64 = AtomicU64::new(0);
+static TIME_NS: AtomicU64 = AtomicU64::new(0);
+/// Faults by latency: bucket i holds those below 2^i nanoseconds and not below 2^(i-1).
+static LATENCY: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
+
+/// Page faults since boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FaultStats {
+    /// Mended.
+    pub count: u64,
+    /// Of those, copies on write.
+    pub copy_on_write: u64,
+    /// Time spent, in nanoseconds.
+    pub total_ns: u64,
+    /// Counts by latency, bucket i below 2^i nanoseconds.
+    pub latency: [u64; 32],
+}
+
+/// Page faults since boot.
+pub fn stats() -> FaultStats {
+    FaultStats {
+        count: FAULTS.load(Ordering::Relaxed),
+        copy_on_write: COW.load(Ordering::Relaxed),
+        total_ns: TIME_NS.load(Ordering::Relaxed),
+        latency: core::array::from_fn(|i| LATENCY.get(i).map_or(0, |l| l.load(Ordering::Relaxed))),
+    }
+}
+
+impl Vm {
+    /// Mends a fault at `address`, or says why not.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub fn handle_fault(&self, address: usize, access: Access) -> Result<(), Fault> {
+        let begin = time::now_ns();
+        let out = self.inner.lock().mend(address & !(PAGE - 1), access);
+        if out.is_ok() {
+            let ns = time::now_ns() - begin;
+            FAULTS.fetch_add(1, Ordering::Relaxed);
+            TIME_NS.fetch_add(ns, Ordering::Relaxed);
+            let bucket = (64 - ns.leading_zeros() as usize).min(31);
+            if let Some(l) = LATENCY.get(bucket) {
+                l.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        out
+    }
+}
+
+impl Inner {
+    fn mend(&mut self, page: usize, access: Access) -> Result<(), Fault> {
+        let (start, area) = self.areas.find(page).ok_or(Fault::Unmapped)?;
+        let p = area.protection;
+        let allowed = match access {
+            Access::Read => p.read || p.write || p.exec,
+            Access::Write => p.write,
+            Access::Exec => p.exec,
+        };
+        if !allowed {
+            return Err(Fault::Forbidden);
+        }
+        let rights = p.to_table();
+        let write = access == Access::Write;
+        let index = ((page - start) / PAGE) as u64;
+        if let Some((frame, now)) = self.space.query(page) {
+            if now == rights || (now.read && !write && (access != Access::Exec || now.exec)) {
+                // Another thread has mended it meanwhile.
+                return Ok(());
+            }
+            return match &area.backing {
+                Backing::Shared(source, first) if write => {
+                    let new = source.page(first + index, true).map_err(to_fault)?;
+                    drop(frame);
+                    self.put(page, new, rights)
+                }
+                Backing::Shared(..) | Backing::Kernel(..) => {
+                    self.space.protect_page(page, Prot { write: now.write, ..rights });
+                    Ok(())
+                }
+                _ if !write => {
+                    self.space.protect_page(page, Prot { write: false, ..rights });
+                    Ok(())
+                }
+                // Two references: the table's and `frame`.
+                _ if frame.ref_count() == 2 => {
+                    self.space.protect_page(page, rights);
+                    Ok(())
+                }
+                _ => {
+                    COW.fetch_add(1, Ordering::Relaxed);
+                    let new = Frame::alloc_user().ok_or(Fault::NoMemory)?;
+                    new.copy_from(&frame);
+                    drop(frame);
+                    self.put(page, new, rights)
+                }
+            };
+        }
+        match &area.backing {
+            Backing::Anonymous => {
+                let frame = Frame::alloc_user_zeroed().ok_or(Fault::NoMemory)?;
+                self.put(page, frame, rights)
+            }
+            Backing::Private(source, first) => {
+                let frame = source.page(first + index, false).map_err(to_fault)?;
+                if write {
+                    let new = Frame::alloc_user().ok_or(Fault::NoMemory)?;
+                    new.copy_from(&frame);
+                    self.put(page, new, rights)
+                } else {
+                    self.put(page, frame, Prot { write: false, ..rights })
+                }
+            }
+            Backing::Shared(source, first) => {
+                let frame = source.page(first + index, write).map_err(to_fault)?;
+                self.put(page, frame, Prot { write: rights.write && write, ..rights })
+            }
+            Backing::Kernel(frames, _) => {
+                let frame = frames.get(index as usize).cloned().ok_or(Fault::NoPage)?;
+                self.put(page, frame, Prot { write: false, ..rights })
+            }
+        }
+    }
+
+    fn put(&mut self, page: usize, frame: Frame, rights: Prot) -> Result<(), Fault> {
+        self.space.map(page, frame, rights).map(drop).map_err(|_| Fault::NoMemory)
+    }
+}
+
+fn to_fault(e: Errno) -> Fault {
+    if e == Errno::ENOMEM { Fault::NoMemory } else { Fault::NoPage }
+}
+
+/// A fault that the kernel took while it copied from or to the running thread's memory.
+pub fn fault_from_kernel(address: usize, write: bool) -> bool {
+    let Some(current) = thread::try_current() else { return false };
+    let Some(vm) = current.process.vm() else { return false };
+    let access = if write { Access::Write } else { Access::Read };
+    loop {
+        match vm.handle_fault(address, access) {
+            Ok(()) => return true,
+            Err(Fault::NoMemory) if !current.kill_pending() => {
+                if !crate::process::oom_kill() {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+}
