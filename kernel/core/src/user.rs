@@ -38,11 +38,19 @@ macro_rules! pod_int {
 pod_int!(u8, i8, u16, i16, u32, i32, u64, i64, usize, isize);
 
 /// A typed address in user memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct UserPtr<T> {
     address: usize,
     _type: PhantomData<fn() -> T>,
 }
+
+impl<T> Clone for UserPtr<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for UserPtr<T> {}
 
 impl<T: Pod> UserPtr<T> {
     /// From a system call's argument.

@@ -478,7 +478,7 @@ pub fn describe(out: &mut dyn core::fmt::Write) {
     let Some(current) = task::try_current() else { return };
     let e = ext(&current);
     let _ = match &e.thread {
-        Some(t) => writeln!(out, "  thread {}", t.tid),
+        Some(t) => writeln!(out, "  thread {}", t.tid()),
         None => writeln!(out, "  kernel thread {}", e.name),
     };
 }
