@@ -22,5 +22,6 @@ pub mod timer;
 pub mod user;
 pub mod vdso;
 mod vectors;
+pub mod virtio;
 
 pub use start::{BootInfo, Initrd};
