@@ -19,6 +19,7 @@ pub mod sigframe;
 pub mod signal;
 pub mod system;
 pub mod time;
+pub mod tty;
 
 pub use errno::Errno;
 pub use layout::Layout;

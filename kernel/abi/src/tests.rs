@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, format, println, process::Command, string::String, vec::Vec};
 
-use crate::{Errno, Layout, fs, layout::Described, mm, nr, poll, process, sigframe, system, time};
+use crate::{Errno, Layout, fs, layout::Described, mm, nr, poll, process, sigframe, system, time, tty};
 
 /// Headers that can be included together, and what is in them.
 struct Group {
@@ -196,6 +196,25 @@ fn groups() -> Vec<Group> {
                 sigframe::GeneralRegisters::DESCRIBED,
                 sigframe::FpRegisters::DESCRIBED,
                 process::Sigevent::DESCRIBED,
+            ],
+        },
+        Group {
+            name: "terminals",
+            includes: &["asm/termbits.h", "asm/ioctls.h", "linux/ioctl.h", "asm/termios.h"],
+            constants: std::vec![
+                tty::CC_LIST,
+                tty::InputFlags::LIST,
+                tty::OutputFlags::LIST,
+                tty::LocalFlags::LIST,
+                tty::CONTROL_LIST,
+                tty::IOCTL_LIST,
+                &[("NCCS", tty::NCCS as i64)],
+            ],
+            enumerators: std::vec![],
+            structures: std::vec![
+                tty::Termios::DESCRIBED,
+                tty::Termios2::DESCRIBED,
+                tty::Winsize::DESCRIBED
             ],
         },
         Group {
