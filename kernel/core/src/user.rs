@@ -22,20 +22,16 @@ pub trait Pod: Sized {
     fn to_bytes(&self, bytes: &mut [u8]);
 }
 
-macro_rules! pod_int {
-    ($($t:ty),*) => {$(
-        impl Pod for $t {
-            const SIZE: usize = core::mem::size_of::<$t>();
-            fn from_bytes(bytes: &[u8]) -> Option<Self> {
-                Some(Self::from_le_bytes(bytes.try_into().ok()?))
-            }
-            fn to_bytes(&self, bytes: &mut [u8]) {
-                bytes.copy_from_slice(&self.to_le_bytes());
-            }
-        }
-    )*};
+impl<T: sis_abi::Layout> Pod for T {
+    const SIZE: usize = T::SIZE;
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        T::read(bytes)
+    }
+    fn to_bytes(&self, bytes: &mut [u8]) {
+        // Callers pass exactly the size.
+        let _ = self.write(bytes);
+    }
 }
-pod_int!(u8, i8, u16, i16, u32, i32, u64, i64, usize, isize);
 
 /// A typed address in user memory.
 #[derive(Debug)]
@@ -76,7 +72,7 @@ impl<T: Pod> UserPtr<T> {
 
     /// Copies the value in.
     pub fn read(self) -> Result<T> {
-        let mut small = [0u8; 64];
+        let mut small = [0u8; 128];
         if let Some(buf) = small.get_mut(..T::SIZE) {
             usercopy::copy_in(self.address, buf).map_err(|_| Errno::EFAULT)?;
             return T::from_bytes(buf).ok_or(Errno::EINVAL);
@@ -88,7 +84,7 @@ impl<T: Pod> UserPtr<T> {
 
     /// Copies the value out.
     pub fn write(self, value: &T) -> Result<()> {
-        let mut small = [0u8; 64];
+        let mut small = [0u8; 128];
         if let Some(buf) = small.get_mut(..T::SIZE) {
             value.to_bytes(buf);
             return usercopy::copy_out(self.address, buf).map_err(|_| Errno::EFAULT);
