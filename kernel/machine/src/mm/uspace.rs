@@ -42,17 +42,37 @@ pub struct Prot {
 
 impl Prot {
     /// Nothing; the frame is kept.
-    pub const NONE: Self = Self { read: false, write: false, exec: false };
+    pub const NONE: Self = Self {
+        read: false,
+        write: false,
+        exec: false,
+    };
     /// Loads only.
-    pub const READ: Self = Self { read: true, write: false, exec: false };
+    pub const READ: Self = Self {
+        read: true,
+        write: false,
+        exec: false,
+    };
     /// Loads and stores.
-    pub const WRITE: Self = Self { read: true, write: true, exec: false };
+    pub const WRITE: Self = Self {
+        read: true,
+        write: true,
+        exec: false,
+    };
     /// Loads and instruction fetches.
-    pub const EXEC: Self = Self { read: true, write: false, exec: true };
+    pub const EXEC: Self = Self {
+        read: true,
+        write: false,
+        exec: true,
+    };
 
     fn bits(self) -> u64 {
         let mut bits = 2 | USER | INNER | AF | NOT_GLOBAL | NORMAL | PXN;
-        bits |= if self.read || self.write || self.exec { VALID } else { HELD };
+        bits |= if self.read || self.write || self.exec {
+            VALID
+        } else {
+            HELD
+        };
         if !self.write {
             bits |= RO;
         }
@@ -63,7 +83,11 @@ impl Prot {
     }
 
     fn of(entry: u64) -> Self {
-        Self { read: entry & VALID != 0, write: entry & RO == 0, exec: entry & UXN == 0 }
+        Self {
+            read: entry & VALID != 0,
+            write: entry & RO == 0,
+            exec: entry & UXN == 0,
+        }
     }
 }
 
@@ -279,7 +303,10 @@ impl AddressSpace {
         self.pages -= 1;
         self.flush_page(va);
         // SAFETY: (1) `map` gave this reference up; its entry is gone.
-        Some((unsafe { Frame::from_pfn((value & ADDRESS) as usize >> PAGE_SHIFT) }, Prot::of(value)))
+        Some((
+            unsafe { Frame::from_pfn((value & ADDRESS) as usize >> PAGE_SHIFT) },
+            Prot::of(value),
+        ))
     }
 
     /// Changes what a mapped page allows; false when nothing is mapped.

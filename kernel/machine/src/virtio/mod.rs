@@ -35,9 +35,9 @@ const CONFIG: usize = 0x100;
 /// What a transport turned out to be.
 pub enum Device {
     /// A network interface.
-    Net(VirtioNet),
+    Net(&'static VirtioNet),
     /// A random number generator.
-    Rng(VirtioRng),
+    Rng(&'static VirtioRng),
     /// A device of a type (virtio 1.2, section 5) that has no driver here.
     Other(u32),
 }

@@ -1,5 +1,6 @@
 //! Virtio network interface (virtio 1.2, section 5.1), one receive and one transmit queue.
 
+use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sis_hal::{MacAddr, NetDevice, NetStats, Registers, TxError};
@@ -12,7 +13,7 @@ use crate::io::Mmio;
 use crate::sync::{Rank, SpinLock};
 
 /// Descriptors of each queue.
-const QUEUE: usize = 256;
+const QUEUE: usize = 128;
 /// Bytes of a buffer: the virtio header (12) and a frame of at most 1514.
 const BUFFER: usize = 2048;
 /// Payload of a frame.
@@ -86,7 +87,9 @@ fn add(counter: &AtomicU64, n: usize) {
 }
 
 impl VirtioNet {
-    pub(super) fn new(registers: Mmio) -> Result<Self, ProbeError> {
+    /// On the heap, for good: too large to be handed about on a stack.
+    #[inline(never)]
+    pub(super) fn new(registers: Mmio) -> Result<&'static Self, ProbeError> {
         let mut raw = Raw::new(transport(registers)?)?;
         let mut rx = Buffers::new(QUEUE, BUFFER).ok_or(ProbeError::NoMemory)?;
         let tx = Buffers::new(QUEUE, BUFFER).ok_or(ProbeError::NoMemory)?;
@@ -101,7 +104,7 @@ impl VirtioNet {
         for (i, f) in tx_free.iter_mut().enumerate() {
             *f = i as u16;
         }
-        Ok(Self {
+        let device = Self {
             registers,
             mac: MacAddr(raw.mac_address()),
             is_broken: AtomicBool::new(false),
@@ -118,7 +121,8 @@ impl VirtioNet {
                     tx_free_len: QUEUE,
                 },
             ),
-        })
+        };
+        Ok(Box::leak(Box::new(device)))
     }
 
     fn give_up(&self, why: &str) {
@@ -196,8 +200,11 @@ impl NetDevice for VirtioNet {
         body.copy_from_slice(frame);
         // The whole buffer is what `transmit_complete` is given back, so the length sent is trimmed here: the crate
         // keeps address and length of this slice and compares nothing on completion.
+        let Some(whole) = buffer.get(..end) else {
+            return Err(TxError::BadLength);
+        };
         // SAFETY: (1) the buffer leaves the free list here and is not looked at until the token comes back.
-        match unsafe { inner.raw.transmit_begin(&buffer[..end]) } {
+        match unsafe { inner.raw.transmit_begin(whole) } {
             Ok(token) => {
                 inner.tx_free_len -= 1;
                 inner.tx_slots.put(token, index);

@@ -1,5 +1,7 @@
 //! Virtio random number generator (virtio 1.2, section 5.4).
 
+use alloc::boxed::Box;
+
 use sis_hal::{Entropy, EntropyError};
 use virtio_drivers::device::common::Feature;
 use virtio_drivers::queue::VirtQueue;
@@ -36,7 +38,8 @@ pub struct VirtioRng {
 }
 
 impl VirtioRng {
-    pub(super) fn new(registers: Mmio) -> Result<Self, ProbeError> {
+    /// On the heap, for good.
+    pub(super) fn new(registers: Mmio) -> Result<&'static Self, ProbeError> {
         let mut transport = transport(registers)?;
         let features = transport.begin_init(Feature::VERSION_1);
         debug_assert!(!features.contains(Feature::RING_EVENT_IDX));
@@ -49,10 +52,10 @@ impl VirtioRng {
             buffer,
             in_flight: None,
         };
-        Ok(Self {
+        Ok(Box::leak(Box::new(Self {
             registers,
             inner: SpinLock::new(Rank::NetDevice, inner),
-        })
+        })))
     }
 
     /// Silences the device's interrupt.
