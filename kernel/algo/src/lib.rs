@@ -8,6 +8,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod buddy;
+pub mod cmdline;
 pub mod cpio;
 pub mod elf;
 pub mod fdt;
