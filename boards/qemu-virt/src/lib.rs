@@ -1,2 +1,10 @@
-//! QEMU virt: the bootable image.
+//! QEMU virt: what the board has and where, and how its drivers are put together.
 #![no_std]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+mod map;
+mod wiring;
+
+pub use wiring::main;

@@ -44,6 +44,8 @@ unsafe extern "C" {
     pub(crate) static sis_kernel_l0: u64;
     pub(crate) static sis_boot_stack_bottom: u8;
     pub(crate) static sis_secondary_entry: u8;
+    /// The board's `__early_uart`; 0 for none.
+    pub(crate) static sis_early_uart: u64;
 }
 
 global_asm!(
@@ -93,6 +95,8 @@ early_puts:
     ret
 
     .balign 8
+    .global sis_early_uart
+sis_early_uart:
 early_uart:
     .quad __early_uart
 msg_kernel:
@@ -138,7 +142,8 @@ from_el2:
     ubfx x10, x10, #24, #4
     cbz x10, 1f
     mrs x10, s3_4_c12_c9_5           // ICC_SRE_EL2
-    orr x10, x10, #9                 // SRE | Enable
+    orr x10, x10, #1                 // SRE
+    orr x10, x10, #8                 // Enable
     msr s3_4_c12_c9_5, x10
     isb
     mrs x10, s3_4_c12_c9_5
@@ -417,10 +422,10 @@ boot_idmap_l2: .skip 4096
 sis_boot_tables_end:
 
     .section .bss.boot_stack, "aw", %nobits
-    .balign 32768
+    .balign 65536
     .global sis_boot_stack_bottom
 sis_boot_stack_bottom:
-    .skip 32768
+    .skip 65536
 sis_boot_stack_top:
     .global sis_boot_notes
 sis_boot_notes:

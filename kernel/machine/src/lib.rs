@@ -19,6 +19,7 @@ pub mod symbols;
 pub mod sync;
 pub mod task;
 pub mod timer;
+pub mod tree;
 pub mod user;
 pub mod vdso;
 mod vectors;

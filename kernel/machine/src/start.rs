@@ -61,10 +61,6 @@ pub(crate) fn early_putc(byte: u8) {
     unsafe { core::ptr::write_volatile(base as *mut u32, u32::from(byte)) };
 }
 
-unsafe extern "C" {
-    static __early_uart: u8;
-}
-
 unsafe extern "Rust" {
     /// The board's entry, see [`crate::board_main`].
     safe fn sis_board_main(info: BootInfo) -> !;
@@ -129,7 +125,8 @@ extern "C" fn sis_machine_start() -> ! {
     let notes = unsafe { &*(&raw const boot::sis_boot_notes) };
     percpu::install(0);
     timer::init();
-    let uart = &raw const __early_uart as usize;
+    // SAFETY: (1) a constant of the board, in the image's text.
+    let uart = unsafe { boot::sis_early_uart } as usize;
     if uart != 0 {
         let at = kspace::map_device(sis_hal::PhysAddr(uart as u64), 0x1000);
         EARLY_UART.store(at, core::sync::atomic::Ordering::Relaxed);
@@ -216,7 +213,7 @@ extern "C" fn sis_machine_start() -> ! {
     kspace::frames_ready();
     // The guard below the boot stack: its lower half was only there for the alignment.
     let bottom = &raw const boot::sis_boot_stack_bottom as usize;
-    for page in (bottom..bottom + 16 * 1024).step_by(PAGE_SIZE) {
+    for page in (bottom..bottom + 32 * 1024).step_by(PAGE_SIZE) {
         let _ = kspace::unmap_page(page);
     }
     log::init();

@@ -80,13 +80,13 @@ global_asm!(
     eret
     .endm
 
-    // Stacks are the upper half of 32 KiB slots: with bit 14 of sp clear the stack has overflowed into its guard.
+    // Stacks are the upper half of 64 KiB slots: with bit 15 of sp clear the stack has overflowed into its guard.
     .macro kernel_vector kind
     .balign 128
     sub sp, sp, #288
     add sp, sp, x0
     sub x0, sp, x0
-    tbz x0, #14, 1f
+    tbz x0, #15, 1f
     sub x0, sp, x0
     sub sp, sp, x0
     b sis_kernel_exception_\kind

@@ -1,5 +1,5 @@
-//! Kernel stacks: 16 KiB in the upper half of a 32 KiB slot, whose lower half is never mapped. An overflow therefore
-//! faults, and the vectors recognise it by bit 14 of the stack pointer.
+//! Kernel stacks: 32 KiB in the upper half of a 64 KiB slot, whose lower half is never mapped. An overflow therefore
+//! faults, and the vectors recognise it by bit 15 of the stack pointer.
 
 use alloc::vec::Vec;
 
@@ -7,9 +7,9 @@ use super::frames::Frame;
 use super::{PAGE_SHIFT, PAGE_SIZE, kspace};
 use crate::sync::{IrqLock, Rank};
 
-const SLOT: usize = 32 * 1024;
+const SLOT: usize = 64 * 1024;
 /// Bytes of a kernel stack.
-pub(crate) const STACK_SIZE: usize = 16 * 1024;
+pub(crate) const STACK_SIZE: usize = 32 * 1024;
 const KEPT: usize = 64;
 
 struct Slots {
