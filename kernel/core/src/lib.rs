@@ -22,6 +22,7 @@ extern crate alloc;
 pub mod fs;
 pub mod poll;
 pub mod process;
+pub mod random;
 pub mod sched;
 pub mod syscall;
 pub mod time;

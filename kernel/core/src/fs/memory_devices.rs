@@ -76,7 +76,7 @@ fn random(to: &mut Sink<'_>) -> Result<usize> {
         let mut buf = [0u8; RANDOM_STEP];
         let n = to.remaining().min(RANDOM_STEP);
         let Some(part) = buf.get_mut(..n) else { break };
-        sis_machine::random::fill(part);
+        crate::random::fill(part);
         match to.put(part) {
             Ok(k) => {
                 done += k;
