@@ -172,7 +172,8 @@ impl<R: Registers, B: DmaBuffer, K: Clock> Mailbox<R, B, K> {
     }
 
     /// Sends one tag with the values `request` and fills `answer` with the first words of what comes back; returns how
-    /// many words the firmware's answer has (which may be more or fewer than `answer` holds).
+    /// many words the firmware says its answer has, which may be more or fewer than `answer` holds. Words that it did not
+    /// write are as they were sent.
     pub fn property(&self, tag: u32, request: &[u32], answer: &mut [u32]) -> Result<usize, MailboxError> {
         wait_until(&self.clock, TIMEOUT_NS, || self.in_use.try_enter()).map_err(|Timeout| MailboxError::Busy)?;
         let result = self.exchange(tag, request, answer);
@@ -231,7 +232,7 @@ impl<R: Registers, B: DmaBuffer, K: Clock> Mailbox<R, B, K> {
         }
         // The firmware says how long its answer would have been, even where the buffer has less room.
         let answer_words = (length & !TAG_ANSWERED) as usize / 4;
-        for (index, word) in answer.iter_mut().enumerate().take(answer_words) {
+        for (index, word) in answer.iter_mut().enumerate() {
             *word = self.buffer.read_u32(4 * (HEADER_WORDS + index))?;
         }
         Ok(answer_words)
@@ -314,8 +315,10 @@ impl<R: Registers, B: DmaBuffer, K: Clock> Mailbox<R, B, K> {
 
     /// Sets a pin of the firmware's GPIO expander (128 + its number; 132 is the SD card's voltage).
     pub fn set_expander_gpio(&self, pin: u32, is_high: bool) -> Result<(), MailboxError> {
-        // The firmware answers with the pin replaced by a status: 0 = done.
-        match self.get(tag::SET_GPIO_STATE, &[pin, u32::from(is_high)])? {
+        // The firmware replaces the pin by a status: 0 = done. Where it does not know the pin, it stays.
+        let mut answer = [pin, 0];
+        self.property(tag::SET_GPIO_STATE, &[pin, u32::from(is_high)], &mut answer)?;
+        match answer {
             [0, _] => Ok(()),
             [status, _] => Err(MailboxError::Refused(status)),
         }

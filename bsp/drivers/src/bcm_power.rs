@@ -3,6 +3,9 @@
 //! The block is not in Broadcom's manual. Source: Linux, `drivers/watchdog/bcm2835_wdt.c`, and the Raspberry Pi
 //! documentation of boot partitions. One counter of 16 µs steps does everything: the watchdog runs it long, reset and
 //! power-off run it for an instant.
+//!
+//! QEMU's `raspi4b` resets (or powers off) at once when the counter is started, whatever time it is given: the watchdog
+//! cannot be used there.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

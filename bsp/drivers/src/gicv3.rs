@@ -57,6 +57,9 @@ impl<D: Registers, R: Registers, C: GicCpuInterface, K: Clock> GicV3<D, R, C, K>
     ///
     /// `distributor` is the 64 KiB of GICD, `redistributors` the region of GICR frames of all CPUs. Called once, by the
     /// boot CPU, which then calls [`IrqController::init_cpu`] like every other.
+    ///
+    /// Which GIC a board has must be known (from the device tree) before: the identification that is checked here is in a
+    /// page that a GICv2 does not have, where QEMU answers with an abort.
     pub fn new(distributor: D, redistributors: R, cpu_interface: C, clock: K) -> Result<Self, IrqError> {
         // GICv3 is 3, GICv4 is 4 (12.9.35); anything else, an empty bus included, is not ours to touch.
         if !matches!(GICD_PIDR2.read(&distributor).read(regs::PIDR2::ArchRev), 3 | 4) {
