@@ -115,6 +115,17 @@ impl Identity {
         &self.certificate
     }
 
+    /// A secret that depends on this key and `label` alone.
+    #[must_use]
+    pub fn derived_secret(&self, label: &str) -> [u8; 32] {
+        let hash = Sha256::new_with_prefix(b"sis derived secret v1\0");
+        hash.chain_update(label)
+            .chain_update([0])
+            .chain_update(self.key.secret_pkcs8_der())
+            .finalize()
+            .into()
+    }
+
     fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.clone_key())
     }

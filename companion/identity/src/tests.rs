@@ -8,6 +8,12 @@ fn a_key_is_made_once_and_kept_private() {
     let second = Identity::load_or_create(&path).unwrap();
     assert_eq!(first.key_hash(), second.key_hash());
     assert_eq!(key_hash_of(second.certificate()), Some(first.key_hash()));
+    assert_eq!(first.derived_secret("a"), second.derived_secret("a"));
+    assert_ne!(first.derived_secret("a"), first.derived_secret("b"));
+    assert_ne!(
+        first.derived_secret("a"),
+        Identity::generate().unwrap().derived_secret("a")
+    );
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
 use sis_identity::{Identity, IdentityError, TlsError, create_private_dir};
 use sis_protocol::control::EventKind;
 use sis_protocol::pairing::{KeyHash, PairLink, Role};
@@ -207,7 +208,17 @@ fn listen(identity: &Identity, address: SocketAddr) -> Result<Endpoint, StartErr
         .incoming_buffer_size_total(128 * 1024);
     let listen_error = |source| StartError::Listen { address, source };
     let socket = UdpSocket::bind(address).map_err(listen_error)?;
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime)).map_err(listen_error)
+    Endpoint::new(endpoint_config(identity), Some(config), socket, Arc::new(TokioRuntime)).map_err(listen_error)
+}
+
+/// With secrets that outlive a restart, so that clients of the last life are told at once that it is over (RFC 9000 section 10.3).
+fn endpoint_config(identity: &Identity) -> EndpointConfig {
+    let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &identity.derived_secret("stateless reset"));
+    let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = identity.derived_secret("connection ids");
+    let id_key = u64::from_be_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
+    let mut config = EndpointConfig::new(Arc::new(reset_key));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+    config
 }
 
 async fn accept(endpoint: Endpoint, state: Arc<State>) {

@@ -1,13 +1,11 @@
 //! Who gets in: pairing, tokens, roles, and what a stranger gets, which is nothing.
 
-mod support;
-
+use crate::support::{Board, PATIENCE, within};
 use sis_agent::ask_local;
 use sis_client::{Client, Identity, PairError, RequestError, WaitError, pair};
 use sis_protocol::control::{ErrorCode, RequestBody, ResponseBody, Selection};
 use sis_protocol::pairing::{PairLink, Role};
 use sis_protocol::wire::{AgentBody, AgentResponseBody, ExecCommand, PowerAction};
-use support::{Board, PATIENCE, within};
 
 #[tokio::test]
 async fn a_token_is_good_once() {

@@ -1,15 +1,13 @@
 //! What arrives: metrics, events without loss across every kind of interruption, commands.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Board, numbered, within};
 use sis_agent::source::Told;
 use sis_client::{Client, Delivery, Identity, LinkState, Output, Subscription};
 use sis_protocol::control::{Event, EventKind, Facility, Level, LogRecord};
 use sis_protocol::pairing::Role;
 use sis_protocol::wire::{ExecCommand, Start};
-use support::{Board, numbered, within};
 
 /// The next event; starts are passed over, a bootstrap fails the test.
 async fn next_event(subscription: &mut Subscription) -> Event {

@@ -13,15 +13,15 @@ use sis_protocol::pairing::Role;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A kernel that answers by a script: each request is recorded.
-pub struct Kernel {
-    pub tell: mpsc::Sender<Told>,
-    pub asked: Arc<std::sync::Mutex<Vec<RequestBody>>>,
+pub(crate) struct Kernel {
+    pub(crate) tell: mpsc::Sender<Told>,
+    pub(crate) asked: Arc<std::sync::Mutex<Vec<RequestBody>>>,
 }
 
-pub fn scripted_source() -> (Source, Kernel) {
+pub(crate) fn scripted_source() -> (Source, Kernel) {
     let (requests, mut request_queue) = mpsc::channel::<Asked>(16);
     let (samples, mut sample_queue) = mpsc::channel::<Asked>(16);
     let (tell, told) = mpsc::channel(256);
@@ -65,13 +65,13 @@ pub fn scripted_source() -> (Source, Kernel) {
     )
 }
 
-pub struct Board {
-    pub directory: TempDir,
-    pub agent: Agent,
-    pub kernel: Kernel,
+pub(crate) struct Board {
+    pub(crate) directory: TempDir,
+    pub(crate) agent: Agent,
+    pub(crate) kernel: Kernel,
 }
 
-pub fn config(directory: &TempDir, listen: SocketAddr) -> Config {
+pub(crate) fn config(directory: &TempDir, listen: SocketAddr) -> Config {
     let socket = Some(PathBuf::from(directory.path()).join("agent.sock"));
     Config {
         state_dir: directory.path().join("state"),
@@ -82,7 +82,7 @@ pub fn config(directory: &TempDir, listen: SocketAddr) -> Config {
 }
 
 impl Board {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         sis_agent::set_quiet(true);
         let directory = tempfile::tempdir().unwrap();
         let (source, kernel) = scripted_source();
@@ -95,7 +95,7 @@ impl Board {
     }
 
     /// Ends the agent and starts another on the same port and state directory.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let listen = self.agent.local_addr();
         let (source, kernel) = scripted_source();
         // The port is free once the old endpoint's driver has ended, which is soon.
@@ -116,13 +116,13 @@ impl Board {
         self.kernel = kernel;
     }
 
-    pub async fn pair(&self, identity: &Identity, role: Role) -> PairedBoard {
+    pub(crate) async fn pair(&self, identity: &Identity, role: Role) -> PairedBoard {
         let link = self.agent.new_pairing(role).unwrap();
         pair(&link, &[], identity, "tester").await.unwrap()
     }
 
     /// A paired client that is online.
-    pub async fn client(&self, role: Role) -> Client {
+    pub(crate) async fn client(&self, role: Role) -> Client {
         let identity = Identity::generate().unwrap();
         let board = self.pair(&identity, role).await;
         let client = Client::connect(&board, &identity).unwrap();
@@ -132,11 +132,11 @@ impl Board {
 }
 
 /// An event whose number can be told from the outside.
-pub fn numbered(count: u64) -> EventKind {
+pub(crate) fn numbered(count: u64) -> EventKind {
     EventKind::Lost { count }
 }
 
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
         .await
         .unwrap_or_else(|_| panic!("{what} took too long"))
