@@ -7,12 +7,13 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sis_machine::sync::{Mutex, Rank, SpinLock};
 
 use super::flags::{O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH};
 use super::inode::{Inode, Metadata};
+use super::locks;
 use super::path::Path;
 use crate::poll::{Events, PollTable};
 use crate::user::{Sink, Source};
@@ -118,6 +119,12 @@ pub trait File: Any + Send + Sync {
         String::new()
     }
 
+    /// fcntl's F_ADD_SEALS (with `add` and the seals) and F_GET_SEALS.
+    fn seals(&self, add: bool, seals: u32) -> Result<usize> {
+        let _ = (add, seals);
+        Err(Errno::EINVAL)
+    }
+
     /// For downcasts.
     fn as_any(&self) -> &dyn Any;
 }
@@ -132,6 +139,16 @@ pub struct OpenFile {
     pub position: Mutex<u64>,
     /// Where it was opened, for /proc/PID/fd, fchdir and *at calls; none for pipes, sockets and their like.
     pub path: Option<Path>,
+    /// Locks may be held in its name.
+    has_locks: AtomicBool,
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if *self.has_locks.get_mut() {
+            locks::description_dropped(core::ptr::from_ref(self).addr());
+        }
+    }
 }
 
 impl OpenFile {
@@ -140,9 +157,23 @@ impl OpenFile {
         Arc::new(Self {
             ops,
             flags: AtomicU32::new(flags),
-            position: Mutex::new(Rank::Inode, 0),
+            position: Mutex::new(Rank::FilePosition, 0),
             path,
+            has_locks: AtomicBool::new(false),
         })
+    }
+
+    /// Its inode, if it has one.
+    pub fn inode(&self) -> Option<Arc<dyn Inode>> {
+        match &self.path {
+            Some(p) => Some(p.inode().clone()),
+            None => self.ops.inode(),
+        }
+    }
+
+    /// Locks are held in its name and end with it.
+    pub(super) fn note_locks(&self) {
+        self.has_locks.store(true, Ordering::Relaxed);
     }
 
     /// Access mode and status flags.
@@ -178,28 +209,38 @@ impl OpenFile {
 
     /// Reads at the offset and moves it.
     pub fn read(&self, to: &mut Sink<'_>) -> Result<usize> {
+        self.read_with(to, self.io_flags())
+    }
+
+    /// As [`Self::read`], with flags of this call.
+    pub fn read_with(&self, to: &mut Sink<'_>, flags: IoFlags) -> Result<usize> {
         if !self.readable() {
             return Err(Errno::EBADF);
         }
         if !self.ops.is_seekable() {
-            return self.ops.read(to, 0, self.io_flags());
+            return self.ops.read(to, 0, flags);
         }
         let mut position = self.position.lock();
-        let n = self.ops.read(to, *position, self.io_flags())?;
+        let n = self.ops.read(to, *position, flags)?;
         *position += n as u64;
         Ok(n)
     }
 
     /// Writes at the offset (or the end) and moves it.
     pub fn write(&self, from: &mut Source<'_>) -> Result<usize> {
+        self.write_with(from, self.io_flags())
+    }
+
+    /// As [`Self::write`], with flags of this call.
+    pub fn write_with(&self, from: &mut Source<'_>, flags: IoFlags) -> Result<usize> {
         if !self.writable() {
             return Err(Errno::EBADF);
         }
         if !self.ops.is_seekable() {
-            return self.ops.write(from, 0, self.io_flags()).map(|(n, _)| n);
+            return self.ops.write(from, 0, flags).map(|(n, _)| n);
         }
         let mut position = self.position.lock();
-        let (n, after) = self.ops.write(from, *position, self.io_flags())?;
+        let (n, after) = self.ops.write(from, *position, flags)?;
         *position = after;
         Ok(n)
     }
@@ -215,6 +256,12 @@ struct Slot {
 /// A table of descriptors, shared by threads (CLONE_FILES).
 pub struct FdTable {
     slots: SpinLock<Vec<Option<Slot>>>,
+}
+
+impl Drop for FdTable {
+    fn drop(&mut self) {
+        locks::table_dropped(core::ptr::from_ref(self).addr());
+    }
 }
 
 impl Default for FdTable {

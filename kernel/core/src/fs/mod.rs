@@ -18,6 +18,7 @@ pub mod file;
 pub mod flags;
 pub mod initramfs;
 pub mod inode;
+pub mod locks;
 mod memory_devices;
 pub mod mount;
 pub mod names;

@@ -319,6 +319,21 @@ impl End {
         self.pipe.resize(bytes)
     }
 
+    /// Bytes that a write takes now.
+    pub fn free_bytes(&self) -> usize {
+        self.pipe.free()
+    }
+
+    /// Waits for room; `EAGAIN` if it may not wait. No reader counts as room: the write says so.
+    pub fn wait_writable(&self, nonblock: bool) -> Result<()> {
+        let ready = || (self.pipe.free() > 0 || !self.pipe.has_readers()).then_some(());
+        match ready() {
+            Some(()) => Ok(()),
+            None if nonblock => Err(Errno::EAGAIN),
+            None => self.pipe.writable.wait(ready),
+        }
+    }
+
     /// Another end of the same pipe, for an open of /proc/PID/fd/N.
     pub fn reopen(&self, access: u32) -> Arc<dyn File> {
         self.pipe.open_end(access & O_ACCMODE)

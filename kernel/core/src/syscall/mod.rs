@@ -4,6 +4,15 @@
 //! flags, and delegates. A number without a row answers `ENOSYS` and is counted.
 
 pub mod memory;
+mod args;
+mod dir;
+mod fd;
+mod file;
+mod io;
+mod mount;
+mod pipe;
+mod stat;
+mod xattr;
 pub mod table;
 
 use sis_machine::user::UserContext;

@@ -9,7 +9,17 @@ use crate::{Errno, Result};
 pub const NUMBERS: usize = 512;
 
 /// Every family. A family is added here.
-static FAMILIES: &[&[Row]] = &[super::memory::CALLS, ];
+static FAMILIES: &[&[Row]] = &[
+    super::memory::CALLS,
+    super::dir::CALLS,
+    super::fd::CALLS,
+    super::file::CALLS,
+    super::io::CALLS,
+    super::mount::CALLS,
+    super::pipe::CALLS,
+    super::stat::CALLS,
+    super::xattr::CALLS,
+];
 
 static INDEX: sis_machine::sync::Once<[Option<&'static Row>; NUMBERS]> = sis_machine::sync::Once::new();
 static COUNTS: [AtomicU64; NUMBERS] = [const { AtomicU64::new(0) }; NUMBERS];

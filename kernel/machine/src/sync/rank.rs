@@ -17,22 +17,24 @@ pub enum Rank {
     // --- sleeping locks, outermost first ---
     /// Process tree, sessions and groups as sleeping users see them.
     Exec = 1,
+    /// An open file's position, held around its reads and writes.
+    FilePosition = 2,
     /// One file-system-wide rename.
-    Rename = 2,
+    Rename = 3,
     /// A directory's contents while a name is looked up or changed.
-    Directory = 3,
-    /// An inode's data and attributes, or an open file's position.
-    Inode = 4,
+    Directory = 4,
+    /// An inode's data and attributes.
+    Inode = 5,
     /// A pipe, a terminal or another stream whose reader copies to user memory.
-    Stream = 5,
+    Stream = 6,
     /// An epoll instance.
-    Epoll = 6,
+    Epoll = 7,
     /// A process's address space.
-    AddressSpace = 7,
+    AddressSpace = 8,
     /// Pages of one file (taken inside a page fault).
-    PageCache = 8,
+    PageCache = 9,
     /// A journal or a device queue that sleeps.
-    Device = 9,
+    Device = 10,
     /// Any other sleeping lock that takes no sleeping lock inside.
     SleepLeaf = 15,
 
