@@ -1,5 +1,6 @@
 //! The agent and its clients over loopback: one program, so that it links once.
 
+mod aioquic;
 mod delivery;
 mod hostile;
 mod pairing;
