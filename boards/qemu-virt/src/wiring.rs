@@ -21,7 +21,9 @@ pub fn main(info: BootInfo) -> ! {
     let uart = tree::find_or_known(&fdt, &soc::UART0);
     if let Some(regs) = registers(uart.range(0)) {
         let port: &'static Pl011<_> = Box::leak(Box::new(Pl011::new(regs)));
-        match port.init(LineRate::KeepFirmware) {
+        // QEMU has no firmware that would have set the port up; an EFI on the flash would have.
+        let rate = LineRate::FirmwareOr { clock_hz: soc::UART_CLOCK_HZ, baud: 115_200 };
+        match port.init(rate) {
             Ok(()) => log::set_console(port),
             Err(e) => sis_machine::error!("console: {e}"),
         }

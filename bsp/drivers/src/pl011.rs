@@ -23,8 +23,15 @@ const MAX_FIFO_DEPTH: usize = 32;
 /// What the port is set to at [`Pl011::init`]; always 8 data bits, no parity, one stop bit, no flow control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineRate {
-    /// Keep the divisor that the firmware programmed.
+    /// Keep the divisor that the firmware programmed; an error where none did (QEMU has no firmware).
     KeepFirmware,
+    /// Keep the divisor that the firmware programmed, or program it where none did.
+    FirmwareOr {
+        /// As in [`LineRate::Set`].
+        clock_hz: u32,
+        /// As in [`LineRate::Set`].
+        baud: u32,
+    },
     /// Program the divisor.
     Set {
         /// The port's reference clock (UARTCLK), which firmware may have changed: ask for it, do not assume it.
@@ -101,20 +108,20 @@ impl<R: Registers> Pl011<R> {
     ///
     /// Not to be called while another CPU writes.
     pub fn init(&self, rate: LineRate) -> Result<(), Pl011Error> {
-        let divisor = match rate {
-            LineRate::KeepFirmware => None,
-            LineRate::Set { clock_hz, baud } => {
-                Some(Divisor::new(clock_hz, baud).ok_or(Pl011Error::BadRate { clock_hz, baud })?)
-            }
-        };
         let registers = &self.registers;
         // FR has 9 bits (section 3.3.3).
         if FR.get(registers) & 0xffff_0000 != 0 {
             return Err(Pl011Error::NotPresent);
         }
-        if divisor.is_none() && IBRD.get(registers) == 0 {
-            return Err(Pl011Error::NoFirmwareRate);
-        }
+        let has_rate = IBRD.get(registers) != 0;
+        let divisor = match rate {
+            LineRate::KeepFirmware if has_rate => None,
+            LineRate::KeepFirmware => return Err(Pl011Error::NoFirmwareRate),
+            LineRate::FirmwareOr { .. } if has_rate => None,
+            LineRate::FirmwareOr { clock_hz, baud } | LineRate::Set { clock_hz, baud } => {
+                Some(Divisor::new(clock_hz, baud).ok_or(Pl011Error::BadRate { clock_hz, baud })?)
+            }
+        };
         IMSC.set(registers, 0);
         self.wait_for(|flags| !flags.is_set(FLAGS::BUSY))
             .map_err(|Timeout| Pl011Error::Timeout)?;

@@ -37,6 +37,22 @@ fn init_keeps_the_firmware_rate_when_asked() {
 }
 
 #[test]
+fn init_sets_a_rate_where_the_firmware_has_not() {
+    let rate = LineRate::FirmwareOr {
+        clock_hz: 24_000_000,
+        baud: 115_200,
+    };
+    for (sim, divisor) in [
+        (SimPl011::with_firmware_divisor(26, 3), (26, 3)),
+        (SimPl011::default(), (13, 1)),
+    ] {
+        let sim = Sim::new(sim);
+        assert_eq!(Pl011::new(&sim).init(rate), Ok(()));
+        assert_eq!(sim.device().divisor, divisor);
+    }
+}
+
+#[test]
 fn init_lets_the_firmware_finish_its_line() {
     let sim = Sim::new(SimPl011 {
         transmit: b"bye\n".iter().copied().collect(),
