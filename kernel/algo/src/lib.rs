@@ -11,6 +11,8 @@ pub mod buddy;
 pub mod cmdline;
 pub mod cpio;
 pub mod elf;
+pub mod exec;
 pub mod fdt;
+pub mod futex;
 pub mod interval_map;
 pub mod vdso;

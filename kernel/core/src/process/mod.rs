@@ -4,11 +4,20 @@
 //! [`table`] finds processes and threads by number; relations (parent, children, group, session) change under its lock.
 //! Lock order: table, [`Process::inner`], [`Process::signal`], leaves.
 
+pub mod clone;
 pub mod cred;
+pub mod exec;
+pub mod exit;
+pub mod fault;
+pub mod futex;
+pub mod init;
 pub mod limits;
+mod run;
 pub mod signal;
 pub mod table;
 pub mod thread;
+pub mod timers;
+pub mod wait;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,6 +30,10 @@ use self::signal::SignalState;
 use self::thread::Thread;
 use crate::vm::Vm;
 use crate::wait::WaitQueue;
+
+pub use fault::oom_kill;
+pub use init::start_init;
+pub(crate) use fault::oom_may_help;
 
 /// Whether a process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,17 +135,80 @@ pub struct Process {
     pub(crate) nice: AtomicI32,
     /// oom_score_adj.
     pub oom_adjust: AtomicI32,
+    /// The real user, for questions that take no credentials.
+    pub(crate) uid: AtomicU32,
     nofile: AtomicUsize,
     sigpending: AtomicUsize,
+    /// CPU time of its ended threads, where interrupts can read it.
+    pub(crate) ended_user_ns: AtomicU64,
+    pub(crate) ended_total_ns: AtomicU64,
     /// When it was made, on the monotonic clock.
     pub start_ns: u64,
     /// Bytes read and written by calls, for /proc/PID/io.
     pub read_bytes: AtomicU64,
     /// As [`Self::read_bytes`].
     pub written_bytes: AtomicU64,
+    pub(crate) timers: timers::Timers,
 }
 
 impl Process {
+    pub(crate) fn new(
+        pid: u32,
+        ppid: u32,
+        pgid: u32,
+        sid: u32,
+        vm: Option<Arc<Vm>>,
+        limits: Limits,
+        signal: SignalState,
+    ) -> Self {
+        let files = limits.get(Resource::Files).soft;
+        let pending = limits.get(Resource::PendingSignals).soft;
+        let inner = Inner {
+            vm,
+            limits,
+            exe: None,
+            arguments: Arguments::default(),
+            ended: Usage::default(),
+            reaped: Usage::default(),
+        };
+        Self {
+            pid,
+            ppid: AtomicU32::new(ppid),
+            pgid: AtomicU32::new(pgid),
+            sid: AtomicU32::new(sid),
+            state: AtomicU8::new(State::Alive as u8),
+            exit_status: AtomicI32::new(0),
+            exit_signal: AtomicI32::new(sis_abi::signal::SIGCHLD.number()),
+            inner: SpinLock::new(Rank::Process, inner),
+            signal: IrqLock::new(Rank::Signal, signal),
+            children: SpinLock::new(Rank::Process, Vec::new()),
+            child_wait: Arc::new(WaitQueue::new()),
+            signal_wait: Arc::new(WaitQueue::new()),
+            vfork_wait: WaitQueue::new(),
+            is_vfork_child: AtomicBool::new(false),
+            has_execed: AtomicBool::new(false),
+            is_subreaper: AtomicBool::new(false),
+            is_dumpable: AtomicU32::new(1),
+            personality: AtomicU32::new(0),
+            nice: AtomicI32::new(0),
+            oom_adjust: AtomicI32::new(0),
+            uid: AtomicU32::new(0),
+            nofile: AtomicUsize::new(usize::try_from(files).unwrap_or(usize::MAX)),
+            sigpending: AtomicUsize::new(usize::try_from(pending).unwrap_or(usize::MAX)),
+            ended_user_ns: AtomicU64::new(0),
+            ended_total_ns: AtomicU64::new(0),
+            start_ns: crate::time::now_ns(),
+            read_bytes: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
+            timers: timers::Timers::new(),
+        }
+    }
+
+    /// The real user of its first thread.
+    pub fn uid(&self) -> u32 {
+        self.uid.load(Ordering::Relaxed)
+    }
+
     /// Its parent's number; 0 for process 1.
     pub fn ppid(&self) -> u32 {
         self.ppid.load(Ordering::Relaxed)

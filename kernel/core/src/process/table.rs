@@ -139,9 +139,23 @@ impl Table {
         self.threads.insert(thread.tid(), thread.clone());
     }
 
-    /// Takes a thread out.
-    pub(crate) fn remove_thread(&mut self, tid: u32) -> Option<Arc<Thread>> {
-        self.threads.remove(&tid)
+    /// Takes a thread out, unless its number is another's by now.
+    pub(crate) fn remove_thread(&mut self, thread: &Arc<Thread>) -> Option<Arc<Thread>> {
+        let tid = thread.tid();
+        if self.threads.get(&tid).is_some_and(|t| Arc::ptr_eq(t, thread)) { self.threads.remove(&tid) } else { None }
+    }
+
+    /// Gives a thread another number.
+    pub(crate) fn renumber(&mut self, thread: &Arc<Thread>, tid: u32) {
+        if let Some(t) = self.remove_thread(thread) {
+            t.set_tid(tid);
+            self.threads.insert(tid, t);
+        }
+    }
+
+    /// Number 1 is taken; the search goes on after it.
+    pub(crate) fn reserve_first(&mut self) {
+        self.last = self.last.max(1);
     }
 
     /// Takes a reaped process out of the table, its group, its session and its parent's children. Drop the results

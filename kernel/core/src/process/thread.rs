@@ -31,6 +31,8 @@ pub mod work {
     pub const STOP: u32 = 1 << 2;
     /// Its process has stopped or continued and the parent is to be told.
     pub const REPORT: u32 = 1 << 3;
+    /// A temporary mask is to be taken back.
+    pub const MASK: u32 = 1 << 4;
     /// What ends an interruptible sleep.
     pub const INTERRUPTS: u32 = SIGNAL | KILL | STOP;
 }
@@ -109,6 +111,8 @@ pub struct Thread {
     pub(crate) major_faults: AtomicU64,
     /// Has begun to end.
     pub(crate) is_exiting: AtomicBool,
+    /// What exit(2) was called with, as a wait status.
+    pub(crate) exit_status: AtomicI32,
     /// When it was made, on the monotonic clock.
     pub start_ns: u64,
 }
@@ -146,6 +150,7 @@ impl Thread {
             minor_faults: AtomicU64::new(0),
             major_faults: AtomicU64::new(0),
             is_exiting: AtomicBool::new(false),
+            exit_status: AtomicI32::new(0),
             start_ns: crate::time::now_ns(),
         })
     }
@@ -186,6 +191,7 @@ impl Thread {
 
     /// Replaces whom it acts for.
     pub(crate) fn set_cred(&self, cred: Arc<Cred>) {
+        self.process.uid.store(cred.uid, Ordering::Relaxed);
         let old = core::mem::replace(&mut self.shared.lock().cred, cred);
         drop(old);
     }

@@ -15,6 +15,8 @@ mod stat;
 mod xattr;
 pub mod table;
 
+use alloc::sync::Arc;
+
 use sis_machine::user::UserContext;
 
 use crate::Result;
@@ -23,7 +25,7 @@ use crate::process::thread::Thread;
 /// One system call being made.
 pub struct Call<'a> {
     /// The calling thread.
-    pub thread: &'a Thread,
+    pub thread: &'a Arc<Thread>,
     /// Its registers; x0..x5 are the arguments. A handler that replaces them all (exec, sigreturn) sets
     /// [`Self::registers_replaced`].
     pub user: &'a mut UserContext,

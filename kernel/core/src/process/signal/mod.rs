@@ -4,6 +4,8 @@
 //! itself (its mask, its own pending signals) changes under that lock too. A thread learns of work through
 //! [`super::thread::Thread::work`]: [`recompute`] keeps its SIGNAL bit in step with pending signals and mask.
 
+pub(crate) mod deliver;
+pub(crate) mod frame;
 pub mod pending;
 mod send;
 pub mod stack;
@@ -17,7 +19,8 @@ use sis_machine::sync::{IrqLock, Rank};
 use self::pending::Pending;
 use super::thread::{Thread, work};
 
-pub use self::send::{dequeue, force, send_to_group, send_to_process, send_to_thread};
+pub(crate) use self::send::{add_overrun, session_ended};
+pub use self::send::{dequeue, force, send_to_group, send_to_process, send_to_thread, set_session_hook};
 pub use sis_abi::signal::SigInfo as SignalInfo;
 
 /// Handlers, shared by the threads of a process (and by processes with CLONE_SIGHAND).

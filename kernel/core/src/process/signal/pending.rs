@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use sis_abi::signal::{SigInfo, SigSet, Signal};
+use sis_abi::signal::{Detail, SigInfo, SigSet, Signal, code};
 
 /// Signals sent and not yet taken: a set, and what is known of them in order.
 ///
@@ -38,6 +38,19 @@ impl Pending {
     /// Adds one of which nothing is kept.
     pub fn mark(&mut self, signal: Signal) {
         self.set = self.set.with(signal);
+    }
+
+    /// Lets the entry of a timer count for `more` expirations; false when there is none.
+    pub(crate) fn add_overrun(&mut self, id: i32, more: i32) -> bool {
+        for info in self.queue.iter_mut().filter(|i| i.code == code::SI_TIMER) {
+            if let Detail::Timer { id: of, overrun, .. } = &mut info.detail
+                && *of == id
+            {
+                *overrun = overrun.saturating_add(more);
+                return true;
+            }
+        }
+        false
     }
 
     /// Takes the next of those in `wanted`.

@@ -1,11 +1,13 @@
 //! Sending signals, and taking them back out without delivery.
 
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use core::sync::atomic::Ordering;
 
 use sis_abi::signal::{
     DefaultAction, SIG_DFL, SIG_IGN, SIGCONT, SIGKILL, SigAction, SigInfo, SigSet, Signal, code,
 };
+
+use sis_machine::sync::Once;
 
 use super::{Event, SignalState, Stop, recompute};
 use crate::poll::Events;
@@ -184,8 +186,9 @@ pub fn dequeue(thread: &Thread, wanted: SigSet) -> Option<SigInfo> {
     let mut state = thread.process.signal.lock();
     let own = thread.pending.lock().take(wanted);
     let info = own.or_else(|| state.pending.take(wanted));
-    if info.is_some() {
+    if let Some(info) = &info {
         recompute(&state, thread);
+        thread.process.timers.note_delivered(info);
     }
     info
 }
@@ -212,4 +215,27 @@ impl Process {
             _ => {}
         }
     }
+}
+
+/// A timer has expired while its signal is still pending: that one counts for more. False when it is not pending.
+pub(crate) fn add_overrun(process: &Process, thread: Option<&Weak<Thread>>, id: i32, more: i32) -> bool {
+    let mut state = process.signal.lock();
+    match thread {
+        None => state.pending.add_overrun(id, more),
+        Some(t) => t.upgrade().is_some_and(|t| t.pending.lock().add_overrun(id, more)),
+    }
+}
+
+/// A session's leader has ended: its terminal is nobody's, and who was in its foreground is told.
+pub(crate) fn session_ended(sid: u32) {
+    if let Some(hook) = SESSION_HOOK.get() {
+        hook(sid);
+    }
+}
+
+static SESSION_HOOK: Once<fn(u32)> = Once::new();
+
+/// Names what terminals do when a session's leader ends; once, at boot.
+pub fn set_session_hook(hook: fn(u32)) {
+    SESSION_HOOK.call_once(|| hook);
 }

@@ -1,0 +1,123 @@
+//! Page faults of user code, and what to do when memory is out.
+
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::Ordering;
+
+use sis_abi::signal::{SIGBUS, SIGKILL, SIGSEGV, SigInfo, code};
+use sis_machine::sync::{Rank, SpinLock};
+use sis_machine::task;
+
+use super::thread::Thread;
+use super::{Process, State, table};
+use crate::time::{self, Deadline};
+use crate::vm::{Access, Fault};
+
+/// Mends a fault, or says with which signal it ends.
+pub(crate) fn resolve(
+    thread: &Arc<Thread>,
+    address: usize,
+    write: bool,
+    exec: bool,
+    is_permission: bool,
+) -> Result<(), SigInfo> {
+    let _ = is_permission;
+    let access = match (exec, write) {
+        (true, _) => Access::Exec,
+        (false, true) => Access::Write,
+        (false, false) => Access::Read,
+    };
+    let vm = thread.vm();
+    let segv = |code| Err(SigInfo::fault(SIGSEGV, code, address as u64));
+    loop {
+        match vm.handle_fault(address, access) {
+            Ok(()) => {
+                thread.minor_faults.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            Err(Fault::Unmapped) => return segv(code::SEGV_MAPERR),
+            Err(Fault::Forbidden) => return segv(code::SEGV_ACCERR),
+            Err(Fault::NoPage) => return Err(SigInfo::fault(SIGBUS, code::BUS_ADRERR, address as u64)),
+            // It is being killed: the way back to user mode ends it.
+            Err(Fault::NoMemory) if thread.kill_pending() => return Ok(()),
+            Err(Fault::NoMemory) => {
+                if !oom_kill() {
+                    return Err(SigInfo::kernel(SIGKILL));
+                }
+            }
+        }
+    }
+}
+
+/// The last victim, and when the next may be chosen although it still lives.
+struct Victim {
+    process: Weak<Process>,
+    patience: Deadline,
+}
+
+static VICTIM: SpinLock<Option<Victim>> = SpinLock::new(Rank::Leaf, None);
+/// How long a victim may take to give its memory back.
+const PATIENCE_NS: u64 = 5_000_000_000;
+const PAUSE_NS: u64 = 1_000_000;
+
+/// Frees memory by killing the process that has most, or waits for the last victim to be gone. False when there is
+/// nobody to kill. The caller holds no lock and tries its allocation again.
+pub fn oom_kill() -> bool {
+    let dying = VICTIM.lock().as_ref().and_then(|v| (!v.patience.has_passed()).then(|| v.process.clone()));
+    if dying.and_then(|v| v.upgrade()).is_some_and(|p| p.state() == State::Alive && p.has_memory()) {
+        pause();
+        return true;
+    }
+    let mut worst: Option<(i64, usize, Arc<Process>)> = None;
+    for process in table::iter() {
+        if process.is_init() || process.state() != State::Alive || process.is_dying() {
+            continue;
+        }
+        let adjust = process.oom_adjust.load(Ordering::Relaxed);
+        if adjust <= -1000 {
+            continue;
+        }
+        let Some(vm) = process.vm() else { continue };
+        let pages = vm.resident_pages();
+        let total = sis_machine::mm::frames::total_frames();
+        let score = pages as i64 + i64::from(adjust) * (total as i64 / 1000);
+        if worst.as_ref().is_none_or(|w| score > w.0) {
+            worst = Some((score, pages, process));
+        }
+    }
+    let Some((_, pages, process)) = worst else { return false };
+    let name = process.main_thread().map(|t| t.name()).unwrap_or_default();
+    sis_machine::error!("Out of memory: Killed process {} ({name}) resident:{}kB", process.pid, pages * 4);
+    *VICTIM.lock() =
+        Some(Victim { process: Arc::downgrade(&process), patience: Deadline::after_ns(PATIENCE_NS) });
+    super::exit::begin_group(&process, SIGKILL.number());
+    drop(process);
+    if !super::thread::kill_pending() {
+        pause();
+    }
+    true
+}
+
+/// Whether an allocation for a user failed because memory is out, and not because it asked for too much.
+pub(crate) fn oom_may_help() -> bool {
+    use sis_machine::mm::frames;
+    frames::free_frames() < frames::total_frames() / 16
+}
+
+/// Lets others run for a moment.
+fn pause() {
+    let timer = time::wake_at(Deadline::after_ns(PAUSE_NS), &task::current_arc());
+    task::park();
+    drop(timer);
+}
+
+impl Process {
+    /// Whether it has an address space.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.inner.lock().vm.is_some()
+    }
+
+    /// Whether it has begun to end.
+    pub(crate) fn is_dying(&self) -> bool {
+        self.signal.lock().group_exit.is_some()
+    }
+}

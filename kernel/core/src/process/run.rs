@@ -1,0 +1,93 @@
+//! A user thread's life: run in user mode, answer what it traps for, look at signals, again.
+
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+use sis_abi::signal::{SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigInfo, code};
+use sis_machine::task;
+use sis_machine::user::{Trap, UserContext};
+
+use super::signal::deliver::{self, Interrupted};
+use super::thread::Thread;
+use super::{exit, signal};
+use crate::syscall::{Call, table};
+use crate::time::now_ns;
+use crate::{Errno, sched};
+
+/// Runs a thread from its first instruction to its end.
+pub(crate) fn main(thread: Arc<Thread>, mut user: UserContext) {
+    thread.attach(&task::current_arc());
+    let mut may_return = deliver::do_work(&thread, &mut user, None, false);
+    while may_return {
+        sched::cond_resched();
+        let entered = now_ns();
+        let trap = user.run();
+        let in_user = now_ns().wrapping_sub(entered);
+        thread.user_ns.fetch_add(in_user, Ordering::Relaxed);
+        sched::account_user(in_user);
+        may_return = match trap {
+            Trap::Syscall => system_call(&thread, &mut user),
+            trap => {
+                other(&thread, &user, trap);
+                thread.work() == 0 || deliver::do_work(&thread, &mut user, None, false)
+            }
+        };
+    }
+    exit::finish(&thread);
+}
+
+/// Answers a call. False when the thread must end.
+#[inline]
+fn system_call(thread: &Arc<Thread>, user: &mut UserContext) -> bool {
+    let x0 = user.x[0];
+    let mut call = Call { thread, user, registers_replaced: false };
+    let result = table::dispatch(&mut call);
+    let is_replaced = call.registers_replaced;
+    let mut interrupted = None;
+    let mut is_interrupted = false;
+    match result {
+        _ if is_replaced => {}
+        Ok(value) => user.x[0] = value as u64,
+        Err(error) => {
+            user.x[0] = error.to_return() as u64;
+            if is_restart(error) {
+                interrupted = Some(Interrupted { error, x0 });
+                is_interrupted = true;
+            } else {
+                is_interrupted = error == Errno::EINTR;
+            }
+        }
+    }
+    if thread.work() == 0 && interrupted.is_none() {
+        return true;
+    }
+    deliver::do_work(thread, user, interrupted, is_interrupted)
+}
+
+/// Whether programs never see this number.
+fn is_restart(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::ERESTARTSYS | Errno::ERESTARTNOINTR | Errno::ERESTARTNOHAND | Errno::ERESTART_RESTARTBLOCK
+    )
+}
+
+/// Faults and the like.
+fn other(thread: &Arc<Thread>, user: &UserContext, trap: Trap) {
+    let info = match trap {
+        Trap::Interrupt | Trap::Syscall => return,
+        Trap::PageFault { address, write, exec, permission } => {
+            match super::fault::resolve(thread, address, write, exec, permission) {
+                Ok(()) => return,
+                Err(info) => info,
+            }
+        }
+        Trap::Alignment { address } => SigInfo::fault(SIGBUS, code::BUS_ADRALN, address as u64),
+        Trap::Undefined { .. } => SigInfo::fault(SIGILL, code::ILL_ILLOPC, user.pc),
+        Trap::Breakpoint { .. } => SigInfo::fault(SIGTRAP, code::TRAP_BRKPT, user.pc),
+        Trap::FloatingPoint => SigInfo::fault(SIGFPE, code::FPE_FLTUNK, user.pc),
+        Trap::BusError { address } => SigInfo::fault(SIGBUS, code::BUS_OBJERR, address as u64),
+    };
+    debug_assert!(matches!(info.signal, SIGSEGV | SIGBUS | SIGILL | SIGTRAP | SIGFPE));
+    signal::force(thread, info);
+}
