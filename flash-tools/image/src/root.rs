@@ -164,9 +164,9 @@ impl RootSpec {
     /// # Errors
     /// [`RootError`] names the line of thought that failed.
     pub fn archive(&self, mut fetch: impl FnMut(&Source) -> Result<Vec<u8>, String>) -> Result<Vec<u8>, RootError> {
-        let mut tree = Tree::default();
+        let mut archive = Archive::default();
         for directory in &self.directories {
-            tree.add(
+            archive.add(
                 &directory.path,
                 Node::Directory,
                 mode(&directory.path, directory.mode.as_deref(), 0o755)?,
@@ -177,31 +177,31 @@ impl RootSpec {
                 path: file.path.clone(),
                 reason,
             })?;
-            tree.add(
+            archive.add(
                 &file.path,
                 Node::File(data),
                 mode(&file.path, file.mode.as_deref(), 0o644)?,
             )?;
         }
         for node in &self.nodes {
-            tree.add(
+            archive.add(
                 &node.path,
                 Node::Character(node.character),
                 mode(&node.path, node.mode.as_deref(), 0o600)?,
             )?;
         }
         for link in &self.links {
-            tree.add(&link.path, Node::Link(link.to.clone()), 0o777)?;
+            archive.add(&link.path, Node::Link(link.to.clone()), 0o777)?;
         }
         for applets in &self.applets {
             let list = fetch(&Source::File(applets.list.clone())).map_err(|reason| RootError::Source {
                 path: applets.list.clone(),
                 reason,
             })?;
-            tree.add_applets(applets, &String::from_utf8_lossy(&list))?;
+            archive.add_applets(applets, &String::from_utf8_lossy(&list))?;
         }
-        tree.check_parents()?;
-        tree.write()
+        archive.check_parents()?;
+        archive.to_bytes()
     }
 }
 
@@ -216,24 +216,36 @@ fn mode(path: &str, text: Option<&str>, default: u32) -> Result<u32, RootError> 
         })
 }
 
-enum Node {
+/// What an entry of an archive is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A directory.
     Directory,
+    /// A regular file with these bytes.
     File(Vec<u8>),
+    /// A symbolic link that says this.
     Link(String),
+    /// A character device: major, minor.
     Character([u32; 2]),
 }
 
+#[derive(Debug)]
 struct Entry {
     node: Node,
     mode: u32,
 }
 
-/// Sorted by path, so that a directory comes before what is in it and the order never varies.
-#[derive(Default)]
-struct Tree(BTreeMap<String, Entry>);
+/// A newc archive in the making: sorted by path, so that a directory comes before what is in it and the order never
+/// varies.
+#[derive(Debug, Default)]
+pub struct Archive(BTreeMap<String, Entry>);
 
-impl Tree {
-    fn add(&mut self, path: &str, node: Node, mode: u32) -> Result<(), RootError> {
+impl Archive {
+    /// Adds what is at the absolute `path`, with its permission bits.
+    ///
+    /// # Errors
+    /// A path that is not normal, or that is taken.
+    pub fn add(&mut self, path: &str, node: Node, mode: u32) -> Result<(), RootError> {
         let relative = path.strip_prefix('/').ok_or_else(|| RootError::BadPath(path.into()))?;
         if relative
             .split('/')
@@ -299,7 +311,11 @@ impl Tree {
         Ok(())
     }
 
-    fn write(&self) -> Result<Vec<u8>, RootError> {
+    /// The archive's bytes: owners, times and devices zero.
+    ///
+    /// # Errors
+    /// A file that newc cannot hold.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, RootError> {
         let mut archive = Vec::new();
         for (index, (path, entry)) in self.0.iter().enumerate() {
             let (kind, data, links): (u32, &[u8], u32) = match &entry.node {

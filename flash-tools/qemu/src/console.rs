@@ -61,6 +61,10 @@ pub struct Console {
     shared: Arc<Shared>,
     /// Up to where waiting has consumed the text.
     position: u64,
+    /// Commands run so far.
+    commands: u64,
+    /// A crash is part of what is looked for.
+    tolerates_panic: bool,
 }
 
 #[derive(Debug, Default)]
@@ -141,6 +145,8 @@ impl Console {
             _lock: lock,
             shared,
             position: 0,
+            commands: 0,
+            tolerates_panic: false,
         })
     }
 
@@ -175,6 +181,16 @@ impl Console {
         self.shared.lock().has_ended
     }
 
+    /// Waits go on after a crash: for a caller who looks at what a crash says.
+    pub fn tolerate_panic(&mut self) {
+        self.tolerates_panic = true;
+    }
+
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.commands += 1;
+        self.commands
+    }
+
     /// Forgets what was said and not yet waited for.
     pub fn skip(&mut self) {
         let state = self.shared.lock();
@@ -200,7 +216,7 @@ impl Console {
                 self.position = state.forgotten + (start + end) as u64;
                 return Ok(answer);
             }
-            if state.has_panicked {
+            if state.has_panicked && !self.tolerates_panic {
                 return Err(ConsoleError::Panicked);
             }
             if state.has_ended {

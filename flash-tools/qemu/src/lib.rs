@@ -11,6 +11,7 @@ pub mod console;
 pub mod lines;
 pub mod machine;
 pub mod qmp;
+pub mod shell;
 mod socket;
 mod spawner;
 
@@ -20,3 +21,13 @@ pub use console::Console;
 pub use lines::{Event, LineParser};
 pub use machine::Machine;
 pub use qmp::Qmp;
+
+/// A UDP port of the loopback interface that is free now.
+///
+/// # Errors
+/// When none is.
+pub fn free_udp_port() -> std::io::Result<u16> {
+    std::net::UdpSocket::bind(("127.0.0.1", 0))?
+        .local_addr()
+        .map(|address| address.port())
+}

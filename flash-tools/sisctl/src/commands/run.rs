@@ -84,16 +84,10 @@ fn files(context: &Context, board: &Board, wishes: &Run) -> Outcome<Files> {
     Ok(files)
 }
 
-/// A UDP port that is free now.
-fn free_port() -> Outcome<u16> {
-    let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).or_fail("run.port")?;
-    Ok(socket.local_addr().or_fail("run.port")?.port())
-}
-
 fn options(board: &Board, wishes: &Run) -> Outcome<Options> {
     let agent_port = match (wishes.agent_port, &board.qemu.network_device) {
         (Some(port), _) => Some(port),
-        (None, Some(_)) => Some(free_port()?),
+        (None, Some(_)) => Some(sis_qemu::free_udp_port().or_fail("run.port")?),
         (None, None) => None,
     };
     Ok(Options {
