@@ -9,11 +9,14 @@
 //! | [`permission`], [`context`] | who may; where a process is |
 //! | [`tmpfs`], [`devfs`], [`initramfs`] | files in memory, device nodes, the first root |
 //! | [`pipe`] | pipes and FIFOs |
+//! | [`ready`], [`epoll`], [`eventfd`], [`timerfd`], [`signalfd`] | waiting for files, and files to wait for |
 
 pub mod context;
 pub mod dentry;
 pub mod devfs;
 pub mod device;
+pub mod epoll;
+pub mod eventfd;
 pub mod file;
 pub mod flags;
 pub mod initramfs;
@@ -26,7 +29,10 @@ pub mod open;
 pub mod path;
 pub mod permission;
 pub mod pipe;
+pub mod ready;
 pub mod registry;
+pub mod signalfd;
+pub mod timerfd;
 pub mod tmpfs;
 pub mod walk;
 

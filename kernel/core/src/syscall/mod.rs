@@ -6,11 +6,14 @@
 pub mod memory;
 mod args;
 mod dir;
+mod epoll;
+mod event;
 mod fd;
 mod file;
 mod io;
 mod mount;
 mod pipe;
+mod poll;
 mod stat;
 mod xattr;
 pub mod table;

@@ -12,11 +12,14 @@ pub const NUMBERS: usize = 512;
 static FAMILIES: &[&[Row]] = &[
     super::memory::CALLS,
     super::dir::CALLS,
+    super::epoll::CALLS,
+    super::event::CALLS,
     super::fd::CALLS,
     super::file::CALLS,
     super::io::CALLS,
     super::mount::CALLS,
     super::pipe::CALLS,
+    super::poll::CALLS,
     super::stat::CALLS,
     super::xattr::CALLS,
 ];
