@@ -134,6 +134,17 @@ macro_rules! open_enum {
             }
         }
 
+        #[cfg(test)]
+        impl proptest::arbitrary::Arbitrary for $name {
+            type Parameters = ();
+            type Strategy = proptest::strategy::BoxedStrategy<Self>;
+
+            fn arbitrary_with((): ()) -> Self::Strategy {
+                use proptest::prelude::{Strategy as _, any, prop_oneof};
+                prop_oneof![0..12u32, any::<u32>()].prop_map(Self::from_number).boxed()
+            }
+        }
+
         impl<C> minicbor::Encode<C> for $name {
             fn encode<W: minicbor::encode::Write>(
                 &self, e: &mut minicbor::Encoder<W>, _: &mut C,

@@ -8,6 +8,7 @@ use crate::{PROTOCOL_MAJOR, PROTOCOL_MINOR};
 
 /// What a peer says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),

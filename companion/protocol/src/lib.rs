@@ -21,6 +21,8 @@ extern crate std;
 
 pub mod codec;
 pub mod control;
+#[cfg(test)]
+mod golden;
 pub mod hello;
 pub mod pairing;
 pub mod wire;

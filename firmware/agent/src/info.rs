@@ -11,7 +11,13 @@ use crate::state::State;
 
 /// The machine's host name.
 pub(crate) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // What Linux says before anybody has set one.
+    if name.is_empty() || name == "(none)" {
+        "sis".to_owned()
+    } else {
+        name
+    }
 }
 
 /// Set by the image's build.

@@ -7,6 +7,7 @@ use minicbor::{Decode, Encode};
 
 /// SHA-256 of a public key as its X.509 SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7, DER): the identity of a board or client.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(transparent)]
 pub struct KeyHash(
     #[n(0)]

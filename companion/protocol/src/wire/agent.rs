@@ -11,6 +11,7 @@ use crate::pairing::{KeyHash, Role};
 
 /// One question or command.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 pub struct AgentRequest {
     /// Chosen by the client; comes back in the response.
@@ -24,6 +25,7 @@ pub struct AgentRequest {
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 #[non_exhaustive]
 pub enum AgentBody {
@@ -72,6 +74,7 @@ open_enum! {
 
 /// One answer.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 pub struct AgentResponse {
     /// The request's id.
@@ -85,6 +88,7 @@ pub struct AgentResponse {
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 #[non_exhaustive]
 pub enum AgentResponseBody {
@@ -127,6 +131,7 @@ impl Unknown for AgentResponseBody {
 
 /// What the board and its software are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
@@ -190,6 +195,7 @@ pub struct Info {
 
 /// A client that may connect.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),

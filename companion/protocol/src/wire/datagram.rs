@@ -15,6 +15,7 @@ pub const MAX_PARTS: u32 = 64;
 
 /// One part of one sample.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 pub struct MetricsDatagram {
     /// Of the sample; one more a sample from 1 on, per connection, so that loss is seen.

@@ -8,6 +8,7 @@ use crate::control::Failure;
 
 /// From the client.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 #[non_exhaustive]
 pub enum ExecInput {
@@ -34,6 +35,7 @@ impl Unknown for ExecInput {
 
 /// To the client.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 #[non_exhaustive]
 pub enum ExecOutput {

@@ -12,6 +12,7 @@ use crate::pairing::Role;
 
 /// What a stream is for.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 #[non_exhaustive]
 pub enum Open {
@@ -65,6 +66,7 @@ impl Unknown for Open {
 
 /// A command to run on the board, without a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 pub struct ExecCommand {
     /// Program and arguments, at most 1024; the program is looked up in the agent's `PATH`.
@@ -82,6 +84,7 @@ pub struct ExecCommand {
 
 /// Whether a stream may be what was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 #[non_exhaustive]
 pub enum Opened {
@@ -107,6 +110,7 @@ impl Unknown for Opened {
 
 /// Who the client speaks to and what it may do.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),

@@ -22,6 +22,7 @@ open_enum! {
 
 /// A place in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cfg_attr(
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
@@ -39,6 +40,7 @@ pub struct Cursor {
 
 /// From where on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 #[non_exhaustive]
 pub enum Start {
@@ -64,6 +66,7 @@ impl Unknown for Start {
 
 /// What the agent sends on a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cfg_attr(test, derive(proptest_derive::Arbitrary))]
 #[cbor(map)]
 #[non_exhaustive]
 pub enum EventFrame {

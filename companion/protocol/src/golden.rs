@@ -1,0 +1,532 @@
+//! Golden fixtures: what known values look like as bytes, in `tests/golden/*.hex`.
+//!
+//! A test here fails when the encoding of a known value changes: other programs, older and newer, rely on it. A new field needs no change
+//! of a fixture; it needs a new fixture. `SIS_BLESS=1` writes fixtures that are not there yet, and none that are.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use std::path::PathBuf;
+use std::{env, format, fs};
+
+use minicbor::{Decode, Encode};
+
+use crate::codec::{self, Lenient, Unknown};
+use crate::control::{
+    CheckResult, Counts, CpuTimes, DiskCounters, ErrorCode, Event, EventKind, Facility, Failure, FaultStats, Level,
+    LogRecord, MemStatus, Message, Metrics, NetCounters, Observation, Outcome, OutcomeStatus, Proposal, ProposalKind,
+    Request, RequestBody, ResponseBody, Selection, Strategy, Verdict,
+};
+use crate::hello::Hello;
+use crate::pairing::{KeyHash, Role};
+use crate::wire::{
+    AgentBody, AgentRequest, AgentResponse, AgentResponseBody, Cursor, EventFrame, ExecCommand, ExecInput, ExecOutput,
+    Info, MetricsDatagram, Open, Opened, PairedClient, PowerAction, Start, Topic, Welcome,
+};
+
+fn to_hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for line in bytes.chunks(40) {
+        for byte in line {
+            text += &format!("{byte:02x}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn from_hex(text: &str) -> vec::Vec<u8> {
+    let digits: vec::Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap())
+        .collect()
+}
+
+/// Encodes to exactly the fixture, and the fixture decodes to the value.
+fn check<T>(name: &str, value: &T)
+where
+    T: Encode<()> + PartialEq + core::fmt::Debug + for<'b> Decode<'b, ()>,
+{
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(format!("{name}.hex"));
+    let hex = to_hex(&codec::to_vec(value));
+    if !path.exists() && env::var_os("SIS_BLESS").is_some() {
+        fs::write(&path, &hex).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_else(|_| panic!("{} is missing: SIS_BLESS=1", path.display()));
+    assert_eq!(golden, hex, "{name}: the encoding of a known value has changed");
+    let decoded: T = codec::from_slice(&from_hex(&golden), 1 << 20).unwrap();
+    assert_eq!(&decoded, value, "{name}");
+}
+
+fn check_open<T>(name: &str, value: &T)
+where
+    T: Encode<()> + PartialEq + core::fmt::Debug + for<'b> Decode<'b, ()> + Unknown,
+{
+    check(name, value);
+    let decoded = codec::from_slice::<Lenient<T>>(&codec::to_vec(value), 1 << 20)
+        .unwrap()
+        .0;
+    assert_eq!(&decoded, value, "{name}");
+}
+
+fn hello() -> Hello {
+    Hello {
+        name: Some("rpi4".into()),
+        build_id: Some("abc123".into()),
+        ..Hello::new("sis-agent 0.1.0")
+    }
+}
+
+fn observation() -> Observation {
+    Observation {
+        pressure_permille: Some(912),
+        fragmentation_percent: Some(40),
+        faults_per_second: Some(20_000),
+        fault_mean_ns: Some(1800),
+        free_pages: Some(11_000),
+        zero_pool_pages: Some(12),
+        zero_pool_hit_percent: Some(3),
+    }
+}
+
+fn proposal() -> Proposal {
+    Proposal {
+        id: 7,
+        kind: ProposalKind::StrategyChange,
+        from: Some(Strategy::Balanced),
+        to: Some(Strategy::Aggressive),
+        reason: "20000 faults/s, 3 % from the pool".into(),
+        risk: 20,
+        confidence: 850,
+        created_ns: 5_000_000_000,
+        expires_ns: 65_000_000_000,
+        observation: observation(),
+    }
+}
+
+fn outcome() -> Outcome {
+    Outcome {
+        id: 7,
+        status: OutcomeStatus::Executed,
+        kind: ProposalKind::StrategyChange,
+        from: Some(Strategy::Balanced),
+        to: Some(Strategy::Aggressive),
+        decided_by: Some("desk (operator)".into()),
+        reason: "still above the line".into(),
+        before: Some(FaultStats {
+            samples: 4000,
+            mean_ns: 1800,
+            p99_ns: 9000,
+        }),
+        after: Some(FaultStats {
+            samples: 4100,
+            mean_ns: 900,
+            p99_ns: 4000,
+        }),
+        ts_ns: 9_000_000_000,
+    }
+}
+
+fn metrics() -> Metrics {
+    Metrics {
+        uptime_ns: Some(1_000_000_000),
+        cpus: vec![
+            CpuTimes {
+                user_ns: 1,
+                system_ns: 2,
+                idle_ns: 3,
+                irq_ns: 4
+            };
+            2
+        ],
+        mem_total_bytes: Some(512 << 20),
+        mem_free_bytes: Some(400 << 20),
+        mem_cached_bytes: Some(1 << 20),
+        mem_kernel_bytes: Some(2 << 20),
+        mem_zero_pool_bytes: Some(65536),
+        load1_milli: Some(120),
+        load5_milli: Some(80),
+        load15_milli: Some(10),
+        faults_minor: Some(5000),
+        faults_major: Some(0),
+        faults_cow: Some(300),
+        fault_mean_ns: Some(1500),
+        fault_p99_ns: Some(8000),
+        context_switches: Some(12_345),
+        interrupts: Some(54_321),
+        syscalls: Some(99_999),
+        unknown_syscalls: Some(2),
+        processes: Some(12),
+        threads: Some(14),
+        net: Some(NetCounters {
+            rx_packets: 1,
+            rx_bytes: 2,
+            rx_errors: 3,
+            rx_drops: 4,
+            tx_packets: 5,
+            tx_bytes: 6,
+            tx_errors: 7,
+            tx_drops: 8,
+        }),
+        disk: Some(DiskCounters {
+            reads: 1,
+            read_bytes: 512,
+            writes: 2,
+            write_bytes: 1024,
+        }),
+        temperature_milli_c: Some(-5500),
+        boot_time_ns: Some(70_000_000),
+        mmu_enable_ns: Some(9000),
+        strategy: Some(Strategy::Conservative),
+        pending_approvals: Some(1),
+        ts_ns: Some(1_000_000_123),
+        cntfrq_hz: Some(62_500_000),
+        ctx_switch_ns: Some(700),
+        irq_latency_ns: Some(900),
+        agent_rss_bytes: Some(2 << 20),
+        agent_cpu_ns: Some(40_000_000),
+        agent_clients: Some(1),
+    }
+}
+
+fn event(seq: u64, kind: EventKind) -> Event {
+    Event {
+        seq,
+        ts_ns: 123_456_789,
+        wall_ms: Some(1_795_185_916_000),
+        kind,
+        kernel_seq: Some(seq + 1),
+    }
+}
+
+#[test]
+fn requests() {
+    let bodies = [
+        ("hello", RequestBody::Hello(hello())),
+        ("metrics", RequestBody::Metrics),
+        ("subscribe", RequestBody::Subscribe { after_seq: 300 }),
+        ("unsubscribe", RequestBody::Unsubscribe),
+        ("log_tail", RequestBody::LogTail { max: 100 }),
+        ("mem_status", RequestBody::MemStatus),
+        ("mem_approvals", RequestBody::MemApprovals),
+        ("mem_approval_mode_on", RequestBody::MemApprovalMode { on: Some(true) }),
+        ("mem_approval_mode_ask", RequestBody::MemApprovalMode { on: None }),
+        (
+            "mem_approve_ids",
+            RequestBody::MemApprove {
+                which: Selection::Ids(vec![1, 2, 70_000]),
+                by: None,
+            },
+        ),
+        (
+            "mem_approve_oldest",
+            RequestBody::MemApprove {
+                which: Selection::Oldest(3),
+                by: Some("desk".into()),
+            },
+        ),
+        (
+            "mem_reject_all",
+            RequestBody::MemReject {
+                which: Selection::All,
+                by: None,
+            },
+        ),
+        ("mem_query_mode", RequestBody::MemQueryMode { on: Some(false) }),
+        ("mem_history", RequestBody::MemHistory { max: 10 }),
+        (
+            "mem_set_strategy",
+            RequestBody::MemSetStrategy {
+                strategy: Strategy::Aggressive,
+            },
+        ),
+        ("self_check", RequestBody::SelfCheck),
+        ("autonomy_status", RequestBody::AutonomyStatus),
+    ];
+    for (name, body) in bodies {
+        check(&format!("request_{name}"), &Request { id: 5, body });
+    }
+}
+
+#[test]
+fn messages() {
+    let status = MemStatus {
+        strategy: Strategy::Balanced,
+        approval_mode: true,
+        query_mode: false,
+        pending: 1,
+        observation: observation(),
+        total_pages: 131_072,
+        low_watermark_pages: Some(512),
+        high_watermark_pages: Some(1024),
+        zero_pool_target_pages: Some(64),
+        proposed: Some(5),
+        executed: Some(1),
+        skipped: Some(1),
+        failed: Some(0),
+        rejected: Some(1),
+        expired: Some(1),
+        faults: Some(FaultStats {
+            samples: 1,
+            mean_ns: 2,
+            p99_ns: 3,
+        }),
+    };
+    let line = LogRecord {
+        ts_ns: 5,
+        level: Level::Warning,
+        facility: Facility::Kernel,
+        text: "virtio: no device".into(),
+    };
+    let check_result = CheckResult {
+        name: "memory".into(),
+        failure: Some("2 pages leaked".into()),
+        duration_ns: None,
+    };
+    let failure = Failure {
+        code: ErrorCode::Busy,
+        message: "try again".into(),
+    };
+    let bodies = [
+        ("error", ResponseBody::Error(failure)),
+        ("hello", ResponseBody::Hello(hello())),
+        ("metrics", ResponseBody::Metrics(Box::new(metrics()))),
+        (
+            "subscribed",
+            ResponseBody::Subscribed {
+                oldest_cursor: 3,
+                head_cursor: 900,
+            },
+        ),
+        ("log_tail", ResponseBody::LogTail(vec![line.clone()])),
+        ("mem_status", ResponseBody::MemStatus(Box::new(status))),
+        ("approvals", ResponseBody::Approvals(vec![proposal()])),
+        ("mode", ResponseBody::Mode { on: true }),
+        (
+            "decided",
+            ResponseBody::Decided(Counts {
+                executed: 1,
+                skipped: 2,
+                failed: 3,
+                rejected: 4,
+                not_found: 5,
+            }),
+        ),
+        ("history", ResponseBody::History(vec![outcome()])),
+        ("self_check", ResponseBody::SelfCheck(vec![check_result])),
+        (
+            "autonomy",
+            ResponseBody::Autonomy(crate::control::AutonomyStatus::default()),
+        ),
+        ("done", ResponseBody::Done),
+    ];
+    for (name, body) in bodies {
+        check_open(&format!("response_{name}"), &Message::Response { id: 5, body });
+    }
+    let crash = EventKind::ProcessCrash {
+        pid: 9,
+        name: "sh".into(),
+        signal: 11,
+        fault_address: Some(0),
+        pc: Some(0x40_0000),
+    };
+    let boot = EventKind::Boot {
+        release: "6.1.0-sis".into(),
+        board: "qemu-virt".into(),
+        cpus: 4,
+        mem_total_bytes: 512 << 20,
+        build_id: Some("abc".into()),
+        boot_time_ns: Some(70_000_000),
+    };
+    let kinds = [
+        ("log_line", EventKind::LogLine(line)),
+        ("proposal", EventKind::Proposal(proposal())),
+        (
+            "approval_decided",
+            EventKind::ApprovalDecided {
+                id: 7,
+                by: Some("desk".into()),
+                verdict: Verdict::Approved,
+            },
+        ),
+        ("outcome", EventKind::Outcome(outcome())),
+        (
+            "oom_kill",
+            EventKind::OomKill {
+                pid: 9,
+                name: "sh".into(),
+                rss_bytes: Some(4096),
+            },
+        ),
+        ("process_crash", crash),
+        ("boot", boot),
+        (
+            "strategy_changed",
+            EventKind::StrategyChanged {
+                from: Strategy::Balanced,
+                to: Strategy::Aggressive,
+            },
+        ),
+        ("lost", EventKind::Lost { count: 4 }),
+        (
+            "paired",
+            EventKind::Paired {
+                name: "desk".into(),
+                role: 3,
+            },
+        ),
+        ("unpaired", EventKind::Unpaired { name: "desk".into() }),
+        (
+            "agent_started",
+            EventKind::AgentStarted {
+                software: "sis-agent 0.1.0".into(),
+            },
+        ),
+    ];
+    for (name, kind) in kinds {
+        check_open(&format!("event_{name}"), &Message::Event(event(8, kind)));
+    }
+    check_open("lost", &Message::Lost { count: 12 });
+}
+
+#[test]
+fn streams() {
+    let cursor = Cursor {
+        epoch: 0x1122_3344_5566_7788,
+        seq: 77,
+    };
+    let command = ExecCommand {
+        argv: vec!["sh".into(), "-c".into(), "ls".into()],
+        has_stdin: true,
+        timeout_ms: Some(9),
+    };
+    check_open("open_hello", &Open::Hello(hello()));
+    check_open("open_requests", &Open::Requests);
+    for (name, start) in [
+        ("oldest", Start::Oldest),
+        ("after", Start::After(cursor)),
+        ("newest", Start::Newest(5)),
+    ] {
+        check_open(
+            &format!("open_subscribe_{name}"),
+            &Open::Subscribe {
+                topic: Topic::Events,
+                start,
+            },
+        );
+    }
+    check_open("open_exec", &Open::Exec(command));
+    check_open("open_metrics", &Open::Metrics);
+    check_open(
+        "open_pair",
+        &Open::Pair {
+            token: vec![1, 2, 3],
+            name: "desk".into(),
+            hello: hello(),
+        },
+    );
+    let welcome = Welcome {
+        hello: hello(),
+        role: Role::Operator,
+        client_name: "desk".into(),
+        epoch: 5,
+        has_control: true,
+    };
+    check_open("opened_ready", &Opened::Ready);
+    check_open("opened_welcome", &Opened::Welcome(welcome));
+    check_open(
+        "opened_refused",
+        &Opened::Refused(Failure {
+            code: ErrorCode::Forbidden,
+            message: "no".into(),
+        }),
+    );
+    check_open(
+        "frame_started",
+        &EventFrame::Started {
+            after: cursor,
+            head_seq: 80,
+        },
+    );
+    check_open(
+        "frame_event",
+        &EventFrame::Event(event(78, EventKind::Lost { count: 1 })),
+    );
+    check_open(
+        "frame_stale_cursor",
+        &EventFrame::StaleCursor {
+            oldest: cursor,
+            head_seq: 80,
+        },
+    );
+    check_open("exec_stdin", &ExecInput::Stdin(vec![0, 255]));
+    check_open("exec_signal", &ExecInput::Signal(15));
+    check_open("exec_stdout", &ExecOutput::Stdout(vec![1]));
+    check_open("exec_stderr", &ExecOutput::Stderr(vec![2]));
+    check_open(
+        "exec_exit",
+        &ExecOutput::Exit {
+            code: Some(42),
+            signal: None,
+        },
+    );
+    check(
+        "metrics_datagram",
+        &MetricsDatagram {
+            seq: 9,
+            ts_ns: 10,
+            part: 0,
+            parts: 1,
+            metrics: metrics(),
+        },
+    );
+}
+
+#[test]
+fn agent_requests() {
+    let key = KeyHash([0xab; 32]);
+    let bodies = [
+        ("control", AgentBody::Control(RequestBody::MemStatus)),
+        ("info", AgentBody::Info),
+        ("power", AgentBody::Power(PowerAction::Reboot)),
+        ("paired_clients", AgentBody::PairedClients),
+        ("unpair", AgentBody::Unpair(key)),
+        ("new_pairing", AgentBody::NewPairing(Role::Viewer)),
+    ];
+    for (name, body) in bodies {
+        check(&format!("agent_request_{name}"), &AgentRequest { id: 1, body });
+    }
+    let client = PairedClient {
+        key,
+        name: "desk".into(),
+        role: Role::Owner,
+        paired_ms: Some(1),
+        connected: true,
+    };
+    let info = Info {
+        name: "rpi4".into(),
+        cpus: Some(4),
+        source: "control".to_string(),
+        ..Info::default()
+    };
+    let bodies = [
+        (
+            "error",
+            AgentResponseBody::Error(Failure {
+                code: ErrorCode::NotFound,
+                message: "no".into(),
+            }),
+        ),
+        ("control", AgentResponseBody::Control(ResponseBody::Done)),
+        ("info", AgentResponseBody::Info(Box::new(info))),
+        ("done", AgentResponseBody::Done),
+        ("paired_clients", AgentResponseBody::PairedClients(vec![client])),
+        ("pairing_link", AgentResponseBody::PairingLink("sis-pair:v1?".into())),
+    ];
+    for (name, body) in bodies {
+        check(&format!("agent_response_{name}"), &AgentResponse { id: 1, body });
+    }
+}
