@@ -15,4 +15,5 @@ pub mod exec;
 pub mod fdt;
 pub mod futex;
 pub mod interval_map;
+pub mod ldisc;
 pub mod vdso;
