@@ -20,12 +20,14 @@
 extern crate alloc;
 
 pub mod fs;
+pub mod init;
 pub mod poll;
 pub mod process;
 pub mod random;
 pub mod sched;
 pub mod syscall;
 pub mod time;
+pub mod tty;
 pub mod user;
 pub mod vm;
 pub mod wait;
@@ -34,3 +36,6 @@ pub use sis_abi::Errno;
 
 /// What most of the kernel answers: a value or an error number.
 pub type Result<T> = core::result::Result<T, Errno>;
+
+/// Name and version, as `uname -v` and the first log line have it.
+pub const VERSION: &str = concat!("SIS ", env!("CARGO_PKG_VERSION"));
