@@ -1,2 +1,10 @@
-//! Raspberry Pi 4: the bootable image.
+//! Raspberry Pi 4: what the board has and where, and how its drivers are put together.
 #![no_std]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+mod map;
+mod wiring;
+
+pub use wiring::main;

@@ -167,10 +167,7 @@ pub fn marker(text: &str) {
         let _guard = OUTPUT.lock();
         let _ = writeln!(Console, "{text}");
     }
-    let mut level = CONSOLE_LEVEL.swap(0, Ordering::Relaxed);
-    record(6, format_args!("{text}"));
-    level = level.max(1);
-    CONSOLE_LEVEL.store(level, Ordering::Relaxed);
+    record_quietly(6, text);
 }
 
 /// Records from number `from` on, at most `most`.

@@ -43,7 +43,8 @@ impl Tty {
         if process.sid() != self.session.load(Ordering::Relaxed) || foreground == 0 || process.pgid() == foreground {
             return Ok(());
         }
-        let is_held_off = current.blocked().contains(signal) || process.ignores(signal);
+        let is_held_off = current.blocked().has(signal)
+            || process.signal.lock().actions.get(signal).ignores(signal);
         if is_held_off {
             return if signal == SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
         }
@@ -66,7 +67,7 @@ impl Tty {
             return Err(Errno::EPERM);
         }
         let owner = self.session.load(Ordering::Relaxed);
-        if owner != 0 && table::get(owner).is_some() && !(steal && current.cred().is_superuser()) {
+        if owner != 0 && table::get(owner).is_some() && !(steal && current.cred().may_override()) {
             return Err(Errno::EPERM);
         }
         self.session.store(sid, Ordering::Relaxed);

@@ -31,6 +31,20 @@ impl DmaMemory {
         })
     }
 
+    /// As [`Self::new`], for a device that reaches only memory below `limit` and sees it at `bus_offset` from there.
+    pub fn new_below(len: usize, limit: u64, bus_offset: u64) -> Option<Self> {
+        // Blocks that lie too high are held back until one lies right, so that the next try cannot give them again.
+        let mut held = alloc::vec::Vec::new();
+        for _ in 0..256 {
+            let block = Self::new(len, bus_offset)?;
+            if ((block.pfn << PAGE_SHIFT) + (PAGE_SIZE << block.order)) as u64 <= limit {
+                return Some(block);
+            }
+            held.push(block);
+        }
+        None
+    }
+
     fn ptr(&self, offset: usize, len: usize) -> Result<*mut u8, OutOfRange> {
         match offset.checked_add(len) {
             Some(end) if end <= self.len => Ok(linear((self.pfn << PAGE_SHIFT) + offset)),
