@@ -120,7 +120,22 @@ pub fn record(level: u8, args: fmt::Arguments<'_>) {
 }
 
 /// Adds a record of a ready text.
-pub fn record_text(level: u8, mut text: String) {
+pub fn record_text(level: u8, text: String) {
+    let text = cut(text);
+    let time_ns = crate::timer::now_ns();
+    if (level & 7) < CONSOLE_LEVEL.load(Ordering::Relaxed) {
+        let _guard = OUTPUT.lock();
+        let _ = writeln!(Console, "[{:5}.{:06}] {text}", time_ns / 1_000_000_000, time_ns / 1000 % 1_000_000);
+    }
+    keep(level, time_ns, text);
+}
+
+/// Adds a record that does not go to the console, whatever its level.
+pub fn record_quietly(level: u8, text: &str) {
+    keep(level, crate::timer::now_ns(), cut(String::from(text)));
+}
+
+fn cut(mut text: String) -> String {
     if text.len() > LINE {
         let mut end = LINE;
         while !text.is_char_boundary(end) {
@@ -128,16 +143,10 @@ pub fn record_text(level: u8, mut text: String) {
         }
         text.truncate(end);
     }
-    let time_ns = crate::timer::now_ns();
-    if (level & 7) < CONSOLE_LEVEL.load(Ordering::Relaxed) {
-        let _guard = OUTPUT.lock();
-        let _ = writeln!(
-            Console,
-            "[{:5}.{:06}] {text}",
-            time_ns / 1_000_000_000,
-            time_ns / 1000 % 1_000_000
-        );
-    }
+    text
+}
+
+fn keep(level: u8, time_ns: u64, text: String) {
     let mut seq = 0;
     let old = {
         let mut ring = RING.lock();
