@@ -7,6 +7,7 @@
 //! | [`wait`] | sleeping until something is true |
 //! | [`poll`] | readiness of files |
 //! | [`user`] | the only way to user memory |
+//! | [`uts`] | what the system calls itself |
 //! | [`process`] | processes, threads, signals, exec |
 //! | [`vm`] | users' address spaces |
 //! | [`fs`] | open files, the VFS and its file systems |
@@ -29,6 +30,7 @@ pub mod syscall;
 pub mod time;
 pub mod tty;
 pub mod user;
+pub mod uts;
 pub mod vm;
 pub mod wait;
 
