@@ -125,7 +125,12 @@ pub fn record_text(level: u8, text: String) {
     let time_ns = crate::timer::now_ns();
     if (level & 7) < CONSOLE_LEVEL.load(Ordering::Relaxed) {
         let _guard = OUTPUT.lock();
-        let _ = writeln!(Console, "[{:5}.{:06}] {text}", time_ns / 1_000_000_000, time_ns / 1000 % 1_000_000);
+        let _ = writeln!(
+            Console,
+            "[{:5}.{:06}] {text}",
+            time_ns / 1_000_000_000,
+            time_ns / 1000 % 1_000_000
+        );
     }
     keep(level, time_ns, text);
 }

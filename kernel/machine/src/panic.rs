@@ -9,6 +9,8 @@ use crate::vectors::Frame;
 use crate::{cpu, log, percpu, symbols, task};
 
 static PANICKING: AtomicBool = AtomicBool::new(false);
+/// CPUs that were online when it began.
+static ONLINE: AtomicU32 = AtomicU32::new(1);
 static OWNER: AtomicU32 = AtomicU32::new(u32::MAX);
 /// Seconds until reboot: 0 never, negative at once (Linux's `panic=`).
 static TIMEOUT_S: AtomicI64 = AtomicI64::new(0);
@@ -85,6 +87,7 @@ fn begin() {
         cpu::park_forever();
     }
     OWNER.store(me, Ordering::SeqCst);
+    ONLINE.store(percpu::online_count().max(1) as u32, Ordering::Relaxed);
     crate::irq::stop_others();
     say!("");
     say!("---- crash report ----");
@@ -95,7 +98,7 @@ fn common() {
     let ns = crate::timer::now_ns();
     say!(
         "  CPU {me} of {}  time {}.{:06} s",
-        percpu::online_count().max(1),
+        ONLINE.load(Ordering::Relaxed),
         ns / 1_000_000_000,
         ns / 1000 % 1_000_000
     );

@@ -122,7 +122,7 @@ impl Ranges {
 #[unsafe(no_mangle)]
 extern "C" fn sis_machine_start() -> ! {
     // SAFETY: (1) written once, by the boot code, before this.
-    let notes = unsafe { &*(&raw const boot::sis_boot_notes) };
+    let notes = unsafe { &boot::sis_boot_notes };
     percpu::install(0);
     timer::init();
     // SAFETY: (1) a constant of the board, in the image's text.
@@ -138,9 +138,8 @@ extern "C" fn sis_machine_start() -> ! {
     // SAFETY: (1) the boot code mapped the 4 MiB from the 2 MiB boundary below the tree read-only, for good.
     let window = unsafe { core::slice::from_raw_parts(va as *const u8, (4 << 20) - offset) };
     let size = window.get(..40).and_then(fdt::total_size_of).unwrap_or(0);
-    let tree = match window.get(..size).map(Fdt::new) {
-        Some(Ok(tree)) => tree,
-        _ => panic!("no device tree at {fdt_pa:#x}: the loader must pass one in x0"),
+    let Some(Ok(tree)) = window.get(..size).map(Fdt::new) else {
+        panic!("no device tree at {fdt_pa:#x}: the loader must pass one in x0");
     };
 
     let mut reserved = Ranges {

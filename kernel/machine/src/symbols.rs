@@ -8,8 +8,8 @@ use crate::mm::kspace;
 fn table() -> Option<&'static [u8]> {
     let [start, _, _, end] = kspace::image();
     let at = end.next_multiple_of(4096);
-    // SAFETY: (1) what follows the image is mapped read-only up to 32 MiB after its start.
     let limit = start + (32 << 20);
+    // SAFETY: (1) what follows the image is mapped read-only up to 32 MiB after its start.
     let head = unsafe { core::slice::from_raw_parts(at as *const u8, 16) };
     if !head.starts_with(b"SISKSYM1") {
         return None;

@@ -21,7 +21,11 @@ impl Located {
 
 /// The first enabled device of the kinds that `spec` names; `None` when the tree has none.
 pub fn find(fdt: &Fdt<'_>, spec: &DeviceSpec) -> Option<Located> {
-    spec.compatible.iter().flat_map(|c| fdt.find_compatible(c)).find(|n| n.is_enabled()).map(|n| located(&n))
+    spec.compatible
+        .iter()
+        .flat_map(|c| fdt.find_compatible(c))
+        .find(|n| n.is_enabled())
+        .map(|n| located(&n))
 }
 
 /// As [`find`], or where `spec` says when the tree has none.
@@ -31,7 +35,10 @@ pub fn find_or_known(fdt: &Fdt<'_>, spec: &DeviceSpec) -> Located {
         for (to, from) in registers.iter_mut().zip(spec.registers) {
             *to = Some((from.base, from.size_bytes as usize));
         }
-        Located { registers, irq: spec.irqs.first().map(|l| (l.irq, l.trigger)) }
+        Located {
+            registers,
+            irq: spec.irqs.first().map(|l| (l.irq, l.trigger)),
+        }
     })
 }
 

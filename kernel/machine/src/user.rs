@@ -12,7 +12,7 @@ use crate::{cpu, percpu};
 
 /// Integer registers of a user thread.
 #[repr(C)]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserContext {
     /// x0..x30.
     pub x: [u64; 31],
@@ -26,17 +26,6 @@ pub struct UserContext {
 
 /// The bits of PSTATE that a user may set: N, Z, C, V, and BTYPE/SSBS/DIT where they exist are not offered.
 const PSTATE_USER: u64 = 0xf000_0000;
-
-impl Default for UserContext {
-    fn default() -> Self {
-        Self {
-            x: [0; 31],
-            sp: 0,
-            pc: 0,
-            pstate: 0,
-        }
-    }
-}
 
 /// Why a user thread came back to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +71,7 @@ pub enum Trap {
 
 /// FP/SIMD registers.
 #[repr(C, align(16))]
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct FpState {
     /// v0..v31.
     pub v: [u128; 32],
@@ -90,16 +79,6 @@ pub struct FpState {
     pub fpcr: u64,
     /// Status register.
     pub fpsr: u64,
-}
-
-impl Default for FpState {
-    fn default() -> Self {
-        Self {
-            v: [0; 32],
-            fpcr: 0,
-            fpsr: 0,
-        }
-    }
 }
 
 /// What a task keeps of its user thread besides the integer registers.

@@ -400,10 +400,11 @@ impl Frame {
 
     /// Copies the whole of another frame.
     pub fn copy_from(&self, other: &Self) {
-        // SAFETY: (1) both frames are kept by references and, being different, do not overlap (same frame: nothing to do).
-        if self.pfn != other.pfn {
-            unsafe { core::ptr::copy_nonoverlapping(other.ptr(), self.ptr(), PAGE_SIZE) }
+        if self.pfn == other.pfn {
+            return;
         }
+        // SAFETY: (1) both frames are kept by references and, being different, do not overlap.
+        unsafe { core::ptr::copy_nonoverlapping(other.ptr(), self.ptr(), PAGE_SIZE) }
     }
 
     /// A word of the frame, at an 8-byte aligned offset, written so that users see all of it or nothing.

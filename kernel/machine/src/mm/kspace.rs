@@ -84,7 +84,7 @@ pub(crate) fn image() -> [usize; 4] {
 /// Physical address of an address inside the image.
 pub(crate) fn image_pa(va: usize) -> usize {
     // SAFETY: (1) written once by the boot code.
-    let pa = unsafe { (*(&raw const crate::boot::sis_boot_notes)).image_pa };
+    let pa = unsafe { crate::boot::sis_boot_notes.image_pa };
     va - IMAGE_BASE + pa as usize
 }
 
