@@ -35,6 +35,12 @@ pub(crate) enum Action {
     Console(Which),
     /// End a running board
     Down(Down),
+    /// Look at what this machine has and what it lacks
+    Doctor,
+    /// Install what is missing, saying what and why
+    Setup(Setup),
+    /// Set up, check and test everything: lints, host tests, then whole boards under QEMU
+    Test(Test),
     /// Keep a board running in the background (used by `run --headless`)
     #[command(hide = true)]
     Supervise(Run),
@@ -56,6 +62,41 @@ pub(crate) struct Build {
     /// Fetch foreign packages anew
     #[arg(long)]
     pub(crate) refresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Setup {
+    /// Ask nothing
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Only print the commands
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Only tests whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// Only these steps (see --list); may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) step: Vec<String>,
+    /// Name the steps and end
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// `full` also checks licences and advisories of dependencies, and installs what that takes
+    #[arg(long, value_enum, default_value_t = Lint::Quick)]
+    pub(crate) lint: Lint,
+    /// Assume that everything needed is installed
+    #[arg(long)]
+    pub(crate) no_setup: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Lint {
+    Quick,
+    Full,
 }
 
 #[derive(Debug, Args)]

@@ -4,10 +4,12 @@
 //! in the libraries `sis-image` and `sis-qemu`. Exit codes are deliberate: see [`failure::Exit`].
 #![forbid(unsafe_code)]
 
+mod apt;
 mod arguments;
 mod build;
 mod commands;
 mod failure;
+mod needs;
 mod report;
 mod run_state;
 mod terminal;

@@ -2,8 +2,11 @@
 
 mod build;
 mod console;
+mod doctor;
 mod down;
 mod run;
+mod setup;
+mod test;
 
 use crate::arguments::{Action, Arguments};
 use crate::failure::Outcome;
@@ -30,6 +33,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Action::Run(wishes) => run::run(&context, &wishes),
         Action::Console(which) => console::run(&context, which.board.as_deref()),
         Action::Down(which) => down::run(&context, which.board.as_deref()),
+        Action::Doctor => doctor::run(&context),
+        Action::Setup(wishes) => setup::run(&context, &wishes),
+        Action::Test(wishes) => test::run(&context, &wishes),
         Action::Supervise(wishes) => run::supervise(&context, &wishes),
     }
 }
