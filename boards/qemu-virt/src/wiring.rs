@@ -4,13 +4,13 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use sis_core::init::{NetPort, Platform};
+use sis_core::init::{ConsolePort, NetPort, Platform};
 use sis_drivers::gicv2::GicV2;
 use sis_drivers::gicv3::GicV3;
 use sis_drivers::pl011::{LineRate, Pl011};
 use sis_drivers::pl031::Pl031;
 use sis_drivers::psci::Psci;
-use sis_hal::{ConsoleDevice, CpuPower, Entropy, FirmwareCall, IrqController, IrqNumber, Power, Trigger, WallClock};
+use sis_hal::{CpuPower, Entropy, FirmwareCall, IrqController, Power, WallClock};
 use sis_machine::firmware::{Hvc, Smc};
 use sis_machine::irq::SystemRegisters;
 use sis_machine::timer::MonotonicClock;
@@ -56,16 +56,22 @@ pub fn main(info: BootInfo) -> ! {
     sis_core::init::run(platform, info)
 }
 
-fn console(info: &BootInfo) -> Option<(&'static dyn ConsoleDevice, Option<(IrqNumber, Trigger)>)> {
+fn console(info: &BootInfo) -> Option<ConsolePort> {
     let at = tree::find_or_known(&info.fdt, &soc::UART0);
     let port: &'static Pl011<_> = Box::leak(Box::new(Pl011::new(registers(at.range(0))?)));
     // QEMU has no firmware that would have set the port up; an EFI on the flash would have.
-    let rate = LineRate::FirmwareOr { clock_hz: soc::UART_CLOCK_HZ, baud: 115_200 };
+    let rate = LineRate::FirmwareOr {
+        clock_hz: soc::UART_CLOCK_HZ,
+        baud: 115_200,
+    };
     match port.init(rate) {
         Ok(()) => log::set_console(port),
         Err(e) => sis_machine::error!("console: {e}"),
     }
-    Some((port, at.irq))
+    Some(ConsolePort {
+        device: port,
+        irq: at.irq,
+    })
 }
 
 fn interrupt_controller(info: &BootInfo) -> Option<&'static dyn IrqController> {
@@ -88,7 +94,10 @@ fn interrupt_controller(info: &BootInfo) -> Option<&'static dyn IrqController> {
 
 /// PSCI starts CPUs and switches the machine off.
 fn psci(info: &BootInfo) -> Option<&'static dyn CpuPower> {
-    let node = soc::PSCI_COMPATIBLE.iter().flat_map(|c| info.fdt.find_compatible(c)).next()?;
+    let node = soc::PSCI_COMPATIBLE
+        .iter()
+        .flat_map(|c| info.fdt.find_compatible(c))
+        .next()?;
     match node.str("method") {
         Some("smc") => with_psci(Smc),
         _ => with_psci(Hvc),

@@ -1,5 +1,8 @@
 //! The board's audited mappings: the only place here that may say "these addresses are device registers".
-#![expect(unsafe_code, reason = "a mapping is a promise about the board; each is made here, once")]
+#![expect(
+    unsafe_code,
+    reason = "a mapping is a promise about the board; each is made here, once"
+)]
 
 use sis_hal::PhysAddr;
 use sis_machine::BootInfo;

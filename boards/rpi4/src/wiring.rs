@@ -4,16 +4,14 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use sis_core::init::Platform;
+use sis_core::init::{ConsolePort, Platform};
 use sis_drivers::bcm_mailbox::{ClockId, Mailbox};
 use sis_drivers::bcm_power::BcmPower;
 use sis_drivers::gicv2::GicV2;
 use sis_drivers::pl011::{LineRate, Pl011};
 use sis_drivers::rng200::Rng200;
 use sis_drivers::spin_table::SpinTable;
-use sis_hal::{
-    ConsoleDevice, CpuPower, Entropy, IrqController, IrqNumber, Mpidr, PhysAddr, TemperatureSensor, Trigger,
-};
+use sis_hal::{CpuPower, Entropy, IrqController, Mpidr, PhysAddr, TemperatureSensor};
 use sis_machine::firmware::SpinTableMemory;
 use sis_machine::io::Mmio;
 use sis_machine::mm::dma::DmaMemory;
@@ -64,21 +62,24 @@ fn mailbox(info: &BootInfo) -> Option<&'static BoardMailbox> {
     }
 }
 
-fn console(
-    info: &BootInfo,
-    mailbox: Option<&'static BoardMailbox>,
-) -> Option<(&'static dyn ConsoleDevice, Option<(IrqNumber, Trigger)>)> {
+fn console(info: &BootInfo, mailbox: Option<&'static BoardMailbox>) -> Option<ConsolePort> {
     let at = tree::find_or_known(&info.fdt, &soc::UART0);
     let port: &'static Pl011<_> = Box::leak(Box::new(Pl011::new(registers(at.range(0))?)));
     let clock_hz = mailbox
         .and_then(|m| m.clock_rate_hz(ClockId::Uart).ok())
         .filter(|hz| *hz > 0)
         .unwrap_or(soc::DEFAULT_UART_CLOCK_HZ);
-    match port.init(LineRate::FirmwareOr { clock_hz, baud: 115_200 }) {
+    match port.init(LineRate::FirmwareOr {
+        clock_hz,
+        baud: 115_200,
+    }) {
         Ok(()) => log::set_console(port),
         Err(e) => sis_machine::error!("console: {e}"),
     }
-    Some((port, at.irq))
+    Some(ConsolePort {
+        device: port,
+        irq: at.irq,
+    })
 }
 
 fn interrupt_controller(info: &BootInfo) -> Option<&'static dyn IrqController> {

@@ -21,12 +21,20 @@ pub struct NetPort {
     pub irq: Option<(IrqNumber, Trigger)>,
 }
 
+/// The board's console port.
+pub struct ConsolePort {
+    /// The device.
+    pub device: &'static dyn ConsoleDevice,
+    /// Its interrupt.
+    pub irq: Option<(IrqNumber, Trigger)>,
+}
+
 /// What a board offers the kernel. Its console and interrupt controller are set up already.
 pub struct Platform {
     /// For /proc/cpuinfo and logs, such as `QEMU virt`.
     pub name: String,
-    /// The console port and its interrupt.
-    pub console: Option<(&'static dyn ConsoleDevice, Option<(IrqNumber, Trigger)>)>,
+    /// The console port.
+    pub console: Option<ConsolePort>,
     /// How the other CPUs are started.
     pub cpu_power: Option<&'static dyn CpuPower>,
     /// Network interfaces.
@@ -79,7 +87,12 @@ pub fn run(platform: Platform, boot: BootInfo) -> ! {
     }
     check_vectors();
     log::marker("VECTORS OK");
-    sis_machine::info!("{} on {}, {} interrupts", crate::VERSION, platform.name, irq::controller_name());
+    sis_machine::info!(
+        "{} on {}, {} interrupts",
+        crate::VERSION,
+        platform.name,
+        irq::controller_name()
+    );
     sis_machine::info!("Kernel command line: {line}");
     sis_machine::info!(
         "Memory: {} KiB free, MMU on after {} ns",
@@ -126,7 +139,10 @@ fn check_vectors() {
 }
 
 fn start_cpus(platform: &Platform, boot: &BootInfo, line: &CommandLine) {
-    let mut most = line.number("maxcpus").or(line.number("nr_cpus")).map_or(usize::MAX, |n| n.max(1) as usize);
+    let mut most = line
+        .number("maxcpus")
+        .or(line.number("nr_cpus"))
+        .map_or(usize::MAX, |n| n.max(1) as usize);
     if line.has("nosmp") {
         most = 1;
     }
@@ -194,7 +210,10 @@ fn start_load_average() {
 
 fn start_init(line: &CommandLine, entry_ticks: u64) {
     let mut tried = String::new();
-    let named = line.get("rdinit").map(|p| (p, true)).or_else(|| line.get("init").map(|p| (p, false)));
+    let named = line
+        .get("rdinit")
+        .map(|p| (p, true))
+        .or_else(|| line.get("init").map(|p| (p, false)));
     let candidates: Vec<&str> = match named {
         // As Linux: a named init that does not run is fatal; rdinit= falls back to the usual ones.
         Some((path, false)) => alloc::vec![path],

@@ -105,7 +105,11 @@ pub fn set_timer(deadline: Deadline, what: Arc<dyn Expire>) -> Option<Timer> {
 
 /// Sets a timer that lets `task` run at `deadline`.
 pub fn wake_at(deadline: Deadline, task: &Arc<Task>) -> Option<Timer> {
-    if deadline == Deadline::NEVER { None } else { set_timer(deadline, task.clone()) }
+    if deadline == Deadline::NEVER {
+        None
+    } else {
+        set_timer(deadline, task.clone())
+    }
 }
 
 impl Drop for Timer {
@@ -126,7 +130,10 @@ pub(crate) fn set_slice_end(ns: u64) {
 }
 
 fn program(cpu: usize) {
-    let first = QUEUES.get(cpu).and_then(|q| q.lock().keys().next().map(|k| k.0)).unwrap_or(u64::MAX);
+    let first = QUEUES
+        .get(cpu)
+        .and_then(|q| q.lock().keys().next().map(|k| k.0))
+        .unwrap_or(u64::MAX);
     let slice = SLICE_END.get(cpu).map_or(u64::MAX, |s| s.load(Ordering::Relaxed));
     timer::set_deadline_ns(first.min(slice));
 }
@@ -138,7 +145,11 @@ pub(crate) fn interrupt() -> bool {
     loop {
         let due = QUEUES.get(cpu).and_then(|q| {
             let mut q = q.lock();
-            if q.first_key_value().is_some_and(|(k, _)| k.0 <= now) { q.pop_first() } else { None }
+            if q.first_key_value().is_some_and(|(k, _)| k.0 <= now) {
+                q.pop_first()
+            } else {
+                None
+            }
         });
         match due {
             Some((_, what)) => what.expire(),

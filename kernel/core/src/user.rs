@@ -51,7 +51,10 @@ impl<T> Copy for UserPtr<T> {}
 impl<T: Pod> UserPtr<T> {
     /// From a system call's argument.
     pub const fn new(address: usize) -> Self {
-        Self { address, _type: PhantomData }
+        Self {
+            address,
+            _type: PhantomData,
+        }
     }
 
     /// Whether the program passed NULL.
@@ -96,7 +99,11 @@ impl<T: Pod> UserPtr<T> {
 
     /// As [`Self::read`]; `None` for NULL.
     pub fn read_opt(self) -> Result<Option<T>> {
-        if self.is_null() { Ok(None) } else { self.read().map(Some) }
+        if self.is_null() {
+            Ok(None)
+        } else {
+            self.read().map(Some)
+        }
     }
 
     /// As [`Self::write`]; nothing for NULL.
@@ -125,11 +132,17 @@ pub fn read_cstr(address: usize, most: usize) -> Result<Vec<u8>> {
         // Not across a page: the next one may not be mapped.
         let chunk = (4096 - at % 4096).min(256);
         let mut buf = [0u8; 256];
-        let Some(buf) = buf.get_mut(..chunk) else { return Err(Errno::EFAULT) };
+        let Some(buf) = buf.get_mut(..chunk) else {
+            return Err(Errno::EFAULT);
+        };
         usercopy::copy_in(at, buf).map_err(|_| Errno::EFAULT)?;
         if let Some(end) = buf.iter().position(|b| *b == 0) {
             out.extend_from_slice(buf.get(..end).unwrap_or_default());
-            return if out.len() > most { Err(Errno::ENAMETOOLONG) } else { Ok(out) };
+            return if out.len() > most {
+                Err(Errno::ENAMETOOLONG)
+            } else {
+                Ok(out)
+            };
         }
         out.extend_from_slice(buf);
         if out.len() > most {
@@ -207,7 +220,13 @@ macro_rules! cursor {
             /// Several user ranges, in order. The lengths' sum must not overflow (checked by whoever read the iovecs).
             pub fn iovecs(slices: Vec<UserSlice>) -> Self {
                 let total = slices.iter().fold(0usize, |n, s| n.saturating_add(s.len));
-                Self { ends: Ends::User(slices), index: 0, offset: 0, done: 0, total }
+                Self {
+                    ends: Ends::User(slices),
+                    index: 0,
+                    offset: 0,
+                    done: 0,
+                    total,
+                }
             }
 
             /// Bytes still to go.
@@ -228,7 +247,9 @@ macro_rules! cursor {
             /// The next contiguous user range, at most `most` bytes.
             fn next_user(&mut self, most: usize) -> Option<(usize, usize)> {
                 let left = self.total - self.done;
-                let Ends::User(slices) = &self.ends else { return None };
+                let Ends::User(slices) = &self.ends else {
+                    return None;
+                };
                 loop {
                     let s = slices.get(self.index)?;
                     if self.offset < s.len {
@@ -254,7 +275,13 @@ impl<'a> Sink<'a> {
     /// A kernel buffer.
     pub fn kernel(buf: &'a mut [u8]) -> Self {
         let total = buf.len();
-        Self { ends: Ends::KernelMut(buf), index: 0, offset: 0, done: 0, total }
+        Self {
+            ends: Ends::KernelMut(buf),
+            index: 0,
+            offset: 0,
+            done: 0,
+            total,
+        }
     }
 
     /// Puts as much of `data` as fits; returns how much. `EFAULT` only when nothing could be put.
@@ -270,7 +297,9 @@ impl<'a> Sink<'a> {
                     step
                 }
                 _ => {
-                    let Some((address, step)) = self.next_user(rest.len()) else { break };
+                    let Some((address, step)) = self.next_user(rest.len()) else {
+                        break;
+                    };
                     if usercopy::copy_out(address, rest.get(..step).unwrap_or_default()).is_err() {
                         return if n > 0 { Ok(n) } else { Err(Errno::EFAULT) };
                     }
@@ -293,7 +322,9 @@ impl<'a> Sink<'a> {
         }
         let mut n = 0;
         while n < len && self.remaining() > 0 {
-            let Some((address, step)) = self.next_user(len - n) else { break };
+            let Some((address, step)) = self.next_user(len - n) else {
+                break;
+            };
             if usercopy::copy_out_frame(address, frame, offset + n, step).is_err() {
                 return if n > 0 { Ok(n) } else { Err(Errno::EFAULT) };
             }
@@ -323,7 +354,13 @@ impl<'a> Source<'a> {
     /// A kernel buffer.
     pub fn kernel(buf: &'a [u8]) -> Self {
         let total = buf.len();
-        Self { ends: Ends::Kernel(buf), index: 0, offset: 0, done: 0, total }
+        Self {
+            ends: Ends::Kernel(buf),
+            index: 0,
+            offset: 0,
+            done: 0,
+            total,
+        }
     }
 
     /// Takes up to `out.len()` bytes; returns how many. `EFAULT` only when none could be taken.
@@ -340,7 +377,9 @@ impl<'a> Source<'a> {
                 }
                 _ => {
                     let most = rest.len();
-                    let Some((address, step)) = self.next_user(most) else { break };
+                    let Some((address, step)) = self.next_user(most) else {
+                        break;
+                    };
                     let to = rest.get_mut(..step).ok_or(Errno::EFAULT)?;
                     if usercopy::copy_in(address, to).is_err() {
                         return if n > 0 { Ok(n) } else { Err(Errno::EFAULT) };
@@ -364,7 +403,9 @@ impl<'a> Source<'a> {
         }
         let mut n = 0;
         while n < len && self.remaining() > 0 {
-            let Some((address, step)) = self.next_user(len - n) else { break };
+            let Some((address, step)) = self.next_user(len - n) else {
+                break;
+            };
             if usercopy::copy_in_frame(address, frame, offset + n, step).is_err() {
                 return if n > 0 { Ok(n) } else { Err(Errno::EFAULT) };
             }

@@ -20,7 +20,11 @@ static DOMAIN: SpinLock<Vec<u8>> = SpinLock::new(Rank::Leaf, Vec::new());
 
 fn get(name: &SpinLock<Vec<u8>>) -> Vec<u8> {
     let name = name.lock();
-    if name.is_empty() { b"(none)".to_vec() } else { name.clone() }
+    if name.is_empty() {
+        b"(none)".to_vec()
+    } else {
+        name.clone()
+    }
 }
 
 fn set(name: &SpinLock<Vec<u8>>, new: &[u8]) {

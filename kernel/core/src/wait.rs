@@ -13,10 +13,10 @@ use sis_abi::Errno;
 use sis_machine::sync::{IrqLock, Rank};
 use sis_machine::task::{self, Task};
 
+use crate::Result;
 use crate::poll::Events;
 use crate::process::thread;
 use crate::time::{self, Deadline};
-use crate::Result;
 
 /// Called when an object that it watches may have become ready. Interrupt-safe; must not sleep and must not touch the
 /// queue that calls it.
@@ -58,7 +58,10 @@ pub enum Sleep {
 impl WaitQueue {
     /// An empty queue.
     pub const fn new() -> Self {
-        Self { waiters: IrqLock::new(Rank::WaitQueue, VecDeque::new()), count: AtomicUsize::new(0) }
+        Self {
+            waiters: IrqLock::new(Rank::WaitQueue, VecDeque::new()),
+            count: AtomicUsize::new(0),
+        }
     }
 
     /// Sleeps until `ready` gives a value. A pending signal ends the sleep with `ERESTARTSYS`.
@@ -167,14 +170,23 @@ impl WaitQueue {
     pub fn observe(self: &Arc<Self>, observer: Weak<dyn Observer>) -> Registration {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         self.add(Waiter::Observer { observer, id });
-        Registration { queue: self.clone(), id }
+        Registration {
+            queue: self.clone(),
+            id,
+        }
     }
 
     /// Adds the running task until the registration is dropped; see [`crate::poll::PollTable`].
     pub fn register_current(self: &Arc<Self>) -> Registration {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        self.add(Waiter::Task { task: task::current_arc(), id });
-        Registration { queue: self.clone(), id }
+        self.add(Waiter::Task {
+            task: task::current_arc(),
+            id,
+        });
+        Registration {
+            queue: self.clone(),
+            id,
+        }
     }
 }
 

@@ -79,11 +79,23 @@ pub(crate) fn clone(thread: &Arc<Thread>, user: &UserContext, request: &Request)
     }
     check_count(thread)?;
     let vm = thread.vm();
-    let vm = if flags.contains(CloneFlags::VM) { vm } else { fork_space(thread, &vm)? };
+    let vm = if flags.contains(CloneFlags::VM) {
+        vm
+    } else {
+        fork_space(thread, &vm)?
+    };
     let files = thread.files();
-    let files = if flags.contains(CloneFlags::FILES) { files } else { Arc::new(files.duplicate()) };
+    let files = if flags.contains(CloneFlags::FILES) {
+        files
+    } else {
+        Arc::new(files.duplicate())
+    };
     let fs = thread.fs();
-    let fs = if flags.contains(CloneFlags::FS) { fs } else { Arc::new(fs.duplicate()) };
+    let fs = if flags.contains(CloneFlags::FS) {
+        fs
+    } else {
+        Arc::new(fs.duplicate())
+    };
     let shares_stack = (flags & (CloneFlags::VM | CloneFlags::VFORK)) == CloneFlags::VM;
     let beginning = Beginning {
         files,
@@ -91,7 +103,11 @@ pub(crate) fn clone(thread: &Arc<Thread>, user: &UserContext, request: &Request)
         cred: thread.cred(),
         name: thread.name_bytes(),
         blocked: thread.blocked(),
-        alt_stack: if shares_stack { AltStack::NONE } else { *thread.alt_stack.lock() },
+        alt_stack: if shares_stack {
+            AltStack::NONE
+        } else {
+            *thread.alt_stack.lock()
+        },
         no_new_privs: thread.no_new_privs.load(Ordering::Relaxed),
     };
     let child = register(thread, request, &vm, beginning)?;
@@ -207,7 +223,11 @@ fn withdraw(child: &Arc<Thread>) {
     let mut table = table::lock();
     let gone = table.remove_thread(child);
     process.signal.lock().threads.retain(|t| !Arc::ptr_eq(t, child));
-    let gone_process = if process.pid == child.tid() { table.remove(process) } else { None };
+    let gone_process = if process.pid == child.tid() {
+        table.remove(process)
+    } else {
+        None
+    };
     drop(table);
     drop(gone);
     drop(gone_process);
@@ -222,7 +242,11 @@ fn launch(child: Arc<Thread>, vm: Arc<Vm>, user: &UserContext, request: &Request
         context.sp = request.stack;
     }
     let fp = Box::new(user::fp_snapshot());
-    let tls = if flags.contains(CloneFlags::SETTLS) { request.tls } else { user::tls() };
+    let tls = if flags.contains(CloneFlags::SETTLS) {
+        request.tls
+    } else {
+        user::tls()
+    };
     let tid = child.tid();
     let set_child_tid = flags.contains(CloneFlags::CHILD_SETTID).then_some(request.child_tid);
     if flags.contains(CloneFlags::PARENT_SETTID) {
@@ -253,7 +277,15 @@ impl Process {
             (inner.limits.clone(), inner.exe.clone(), inner.arguments)
         };
         let ppid = if is_sibling { parent.ppid() } else { parent.pid };
-        let child = Self::new(pid, ppid, parent.pgid(), parent.sid(), Some(vm), limits, SignalState::new(actions));
+        let child = Self::new(
+            pid,
+            ppid,
+            parent.pgid(),
+            parent.sid(),
+            Some(vm),
+            limits,
+            SignalState::new(actions),
+        );
         {
             let mut inner = child.inner.lock();
             inner.exe = exe;
@@ -266,7 +298,9 @@ impl Process {
         copy(&child.is_dumpable, &parent.is_dumpable);
         copy(&child.uid, &parent.uid);
         child.nice.store(parent.nice(), Ordering::Relaxed);
-        child.oom_adjust.store(parent.oom_adjust.load(Ordering::Relaxed), Ordering::Relaxed);
+        child
+            .oom_adjust
+            .store(parent.oom_adjust.load(Ordering::Relaxed), Ordering::Relaxed);
         child
     }
 }

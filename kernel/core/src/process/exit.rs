@@ -87,7 +87,9 @@ fn leave(thread: &Arc<Thread>) -> bool {
     process.inner.lock().ended.add(&usage);
     let mut state = process.signal.lock();
     process.ended_user_ns.fetch_add(usage.user_ns, Ordering::Relaxed);
-    process.ended_total_ns.fetch_add(usage.user_ns + usage.system_ns, Ordering::Relaxed);
+    process
+        .ended_total_ns
+        .fetch_add(usage.user_ns + usage.system_ns, Ordering::Relaxed);
     state.threads.retain(|t| !Arc::ptr_eq(t, thread));
     // What it has taken but not handled goes to another thread.
     for t in &state.threads {
@@ -181,7 +183,9 @@ fn heir(table: &Table, process: &Process) -> Option<Arc<Process>> {
 
 /// The group of a process that ends may become orphaned by that.
 fn hang_up_orphans(table: &Table, process: &Arc<Process>) {
-    let is_tied = table.process(process.ppid()).is_some_and(|p| p.pgid() != process.pgid() && p.sid() == process.sid());
+    let is_tied = table
+        .process(process.ppid())
+        .is_some_and(|p| p.pgid() != process.pgid() && p.sid() == process.sid());
     if is_tied {
         hang_up_if_orphaned(table, process.pgid(), process);
     }
@@ -189,7 +193,10 @@ fn hang_up_orphans(table: &Table, process: &Arc<Process>) {
 
 /// A newly orphaned group with stopped members gets SIGHUP and SIGCONT (exit(3)).
 fn hang_up_if_orphaned(table: &Table, pgid: u32, ended: &Arc<Process>) {
-    let has_stopped = table.members(pgid).iter().any(|p| !Arc::ptr_eq(p, ended) && p.is_stopped());
+    let has_stopped = table
+        .members(pgid)
+        .iter()
+        .any(|p| !Arc::ptr_eq(p, ended) && p.is_stopped());
     if has_stopped && table.is_orphaned(pgid, Some(ended)) {
         for p in table.members(pgid) {
             let _ = send_to_process(p, SigInfo::kernel(SIGHUP));
@@ -213,7 +220,10 @@ fn notify_parent(table: &mut Table, process: &Arc<Process>, uid: u32, gone: &mut
         is_unwanted = is_ignored || signal == SIGCHLD && action.flags.contains(SaFlags::NOCLDWAIT);
         if !is_ignored {
             let (code, value) = child_code(status);
-            let info = SigInfo { signal, ..child_info(process, uid, code, value) };
+            let info = SigInfo {
+                signal,
+                ..child_info(process, uid, code, value)
+            };
             let _ = send_to_process(&parent, info);
         }
     }
@@ -253,7 +263,9 @@ impl Thread {
     /// Its times and faults so far.
     pub fn usage(&self) -> Usage {
         let (user, total) = self.cpu_ns();
-        let switches = self.task().map_or(0, |t| sched::ext(&t).switches.load(Ordering::Relaxed));
+        let switches = self
+            .task()
+            .map_or(0, |t| sched::ext(&t).switches.load(Ordering::Relaxed));
         Usage {
             user_ns: user,
             system_ns: total - user,

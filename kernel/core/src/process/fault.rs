@@ -62,8 +62,14 @@ const PAUSE_NS: u64 = 1_000_000;
 /// Frees memory by killing the process that has most, or waits for the last victim to be gone. False when there is
 /// nobody to kill. The caller holds no lock and tries its allocation again.
 pub fn oom_kill() -> bool {
-    let dying = VICTIM.lock().as_ref().and_then(|v| (!v.patience.has_passed()).then(|| v.process.clone()));
-    if dying.and_then(|v| v.upgrade()).is_some_and(|p| p.state() == State::Alive && p.has_memory()) {
+    let dying = VICTIM
+        .lock()
+        .as_ref()
+        .and_then(|v| (!v.patience.has_passed()).then(|| v.process.clone()));
+    if dying
+        .and_then(|v| v.upgrade())
+        .is_some_and(|p| p.state() == State::Alive && p.has_memory())
+    {
         pause();
         return true;
     }
@@ -86,9 +92,15 @@ pub fn oom_kill() -> bool {
     }
     let Some((_, pages, process)) = worst else { return false };
     let name = process.main_thread().map(|t| t.name()).unwrap_or_default();
-    sis_machine::error!("Out of memory: Killed process {} ({name}) resident:{}kB", process.pid, pages * 4);
-    *VICTIM.lock() =
-        Some(Victim { process: Arc::downgrade(&process), patience: Deadline::after_ns(PATIENCE_NS) });
+    sis_machine::error!(
+        "Out of memory: Killed process {} ({name}) resident:{}kB",
+        process.pid,
+        pages * 4
+    );
+    *VICTIM.lock() = Some(Victim {
+        process: Arc::downgrade(&process),
+        patience: Deadline::after_ns(PATIENCE_NS),
+    });
     super::exit::begin_group(&process, SIGKILL.number());
     drop(process);
     if !super::thread::kill_pending() {

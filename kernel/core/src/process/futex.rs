@@ -43,7 +43,9 @@ impl Key {
         if is_private {
             return Ok(private);
         }
-        Ok(vm.shared_key(address).map_or(private, |(object, offset)| Self::Shared(object, offset)))
+        Ok(vm
+            .shared_key(address)
+            .map_or(private, |(object, offset)| Self::Shared(object, offset)))
     }
 
     fn bucket(&self) -> usize {
@@ -99,8 +101,16 @@ pub(crate) fn wait(
     let key = Key::of(&thread.vm(), address, is_private)?;
     let at = key.bucket();
     let me = task::current_arc();
-    let waiter = Arc::new(Waiter { task: me.clone(), is_woken: AtomicBool::new(false), bucket: AtomicUsize::new(at) });
-    bucket(at).lock().push(Entry { key, bitset, waiter: waiter.clone() });
+    let waiter = Arc::new(Waiter {
+        task: me.clone(),
+        is_woken: AtomicBool::new(false),
+        bucket: AtomicUsize::new(at),
+    });
+    bucket(at).lock().push(Entry {
+        key,
+        bitset,
+        waiter: waiter.clone(),
+    });
     let now = match usercopy::load_u32(address) {
         Ok(now) => now,
         Err(_) => {
@@ -129,8 +139,13 @@ pub(crate) fn wait(
         return Ok(());
     }
     if out == Errno::ERESTARTSYS && deadline != Deadline::NEVER {
-        *thread.restart.lock() =
-            Some(Restart::Futex { address, expected, bitset, is_private, until_ns: deadline.ns() });
+        *thread.restart.lock() = Some(Restart::Futex {
+            address,
+            expected,
+            bitset,
+            is_private,
+            until_ns: deadline.ns(),
+        });
         return Err(Errno::ERESTART_RESTARTBLOCK);
     }
     Err(out)
@@ -288,7 +303,9 @@ pub(crate) fn exit_robust(thread: &Thread) {
         return;
     }
     let word = |at: usize| UserPtr::<u64>::new(at).read().map(|w| w as usize);
-    let (Ok(mut entry), Ok(offset), Ok(pending)) = (word(head), word(head + 8), word(head + 16)) else { return };
+    let (Ok(mut entry), Ok(offset), Ok(pending)) = (word(head), word(head + 8), word(head + 16)) else {
+        return;
+    };
     let vm = thread.vm();
     let tid = thread.tid();
     // The lowest bit says that the lock inherits priority; such locks do not exist here.

@@ -32,7 +32,10 @@ pub fn start_init(path: &str, args: &[String], env: &[String]) -> Result<()> {
         env_strings.push(e.as_bytes())?;
     }
     let base = fs::kernel_base();
-    let program = Program::Name { name: path.as_bytes(), follow: true };
+    let program = Program::Name {
+        name: path.as_bytes(),
+        follow: true,
+    };
     let stack = limits.get(Resource::Stack).soft;
     let prepared = exec::prepare(&base, &program, arg_strings, &env_strings, 0, false, stack)?;
     let files = FdTable::new();

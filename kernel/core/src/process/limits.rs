@@ -88,7 +88,10 @@ pub struct Limits([Rlimit; RESOURCES]);
 impl Limits {
     /// Those of process 1 on Linux, for a machine that can have `processes` processes.
     pub fn initial(processes: u64) -> Self {
-        let mut all = [Rlimit { soft: INFINITY, hard: INFINITY }; RESOURCES];
+        let mut all = [Rlimit {
+            soft: INFINITY,
+            hard: INFINITY,
+        }; RESOURCES];
         let mut set = |r: Resource, soft: u64, hard: u64| {
             if let Some(slot) = all.get_mut(r as usize) {
                 *slot = Rlimit { soft, hard };
@@ -108,7 +111,10 @@ impl Limits {
 
     /// A limit.
     pub fn get(&self, resource: Resource) -> Rlimit {
-        self.0.get(resource as usize).copied().unwrap_or(Rlimit { soft: INFINITY, hard: INFINITY })
+        self.0.get(resource as usize).copied().unwrap_or(Rlimit {
+            soft: INFINITY,
+            hard: INFINITY,
+        })
     }
 
     /// Replaces a limit.

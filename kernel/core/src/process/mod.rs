@@ -32,8 +32,8 @@ use crate::vm::Vm;
 use crate::wait::WaitQueue;
 
 pub use fault::oom_kill;
-pub use init::start_init;
 pub(crate) use fault::oom_may_help;
+pub use init::start_init;
 
 /// Whether a process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,7 +40,11 @@ pub(crate) fn main(thread: Arc<Thread>, mut user: UserContext) {
 #[inline]
 fn system_call(thread: &Arc<Thread>, user: &mut UserContext) -> bool {
     let x0 = user.x[0];
-    let mut call = Call { thread, user, registers_replaced: false };
+    let mut call = Call {
+        thread,
+        user,
+        registers_replaced: false,
+    };
     let result = table::dispatch(&mut call);
     let is_replaced = call.registers_replaced;
     let mut interrupted = None;
@@ -76,12 +80,15 @@ fn is_restart(error: Errno) -> bool {
 fn other(thread: &Arc<Thread>, user: &UserContext, trap: Trap) {
     let info = match trap {
         Trap::Interrupt | Trap::Syscall => return,
-        Trap::PageFault { address, write, exec, permission } => {
-            match super::fault::resolve(thread, address, write, exec, permission) {
-                Ok(()) => return,
-                Err(info) => info,
-            }
-        }
+        Trap::PageFault {
+            address,
+            write,
+            exec,
+            permission,
+        } => match super::fault::resolve(thread, address, write, exec, permission) {
+            Ok(()) => return,
+            Err(info) => info,
+        },
         Trap::Alignment { address } => SigInfo::fault(SIGBUS, code::BUS_ADRALN, address as u64),
         Trap::Undefined { .. } => SigInfo::fault(SIGILL, code::ILL_ILLOPC, user.pc),
         Trap::Breakpoint { .. } => SigInfo::fault(SIGTRAP, code::TRAP_BRKPT, user.pc),

@@ -142,7 +142,11 @@ impl Table {
     /// Takes a thread out, unless its number is another's by now.
     pub(crate) fn remove_thread(&mut self, thread: &Arc<Thread>) -> Option<Arc<Thread>> {
         let tid = thread.tid();
-        if self.threads.get(&tid).is_some_and(|t| Arc::ptr_eq(t, thread)) { self.threads.remove(&tid) } else { None }
+        if self.threads.get(&tid).is_some_and(|t| Arc::ptr_eq(t, thread)) {
+            self.threads.remove(&tid)
+        } else {
+            None
+        }
     }
 
     /// Gives a thread another number.

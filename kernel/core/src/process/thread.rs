@@ -136,7 +136,14 @@ impl Thread {
             task: Once::new(),
             work: AtomicU32::new(0),
             name: SpinLock::new(Rank::Leaf, from.name),
-            shared: SpinLock::new(Rank::Leaf, Shared { files: from.files, fs: from.fs, cred: from.cred }),
+            shared: SpinLock::new(
+                Rank::Leaf,
+                Shared {
+                    files: from.files,
+                    fs: from.fs,
+                    cred: from.cred,
+                },
+            ),
             blocked: AtomicU64::new(from.blocked.0),
             saved_mask: IrqLock::new(Rank::Leaf, None),
             pending: IrqLock::new(Rank::Leaf, Pending::new()),
@@ -219,7 +226,11 @@ impl Thread {
     /// Renames it; what exceeds 15 bytes is cut.
     pub fn set_name(&self, name: &[u8]) {
         let mut new = [0; NAME_BYTES];
-        for (to, from) in new.iter_mut().take(NAME_BYTES - 1).zip(name.iter().take_while(|b| **b != 0)) {
+        for (to, from) in new
+            .iter_mut()
+            .take(NAME_BYTES - 1)
+            .zip(name.iter().take_while(|b| **b != 0))
+        {
             *to = *from;
         }
         *self.name.lock() = new;

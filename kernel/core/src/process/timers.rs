@@ -52,7 +52,12 @@ pub(crate) enum Action {
     /// Sends a signal to the process, as the kernel.
     Signal(Signal),
     /// Sends a timer's signal, to the process or to one thread.
-    Timer { id: i32, signal: Signal, value: u64, thread: Option<Weak<Thread>> },
+    Timer {
+        id: i32,
+        signal: Signal,
+        value: u64,
+        thread: Option<Weak<Thread>>,
+    },
     /// Nothing (SIGEV_NONE).
     None,
     /// RLIMIT_CPU.
@@ -78,7 +83,11 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     fn new(process: &Arc<Process>, clock: Clock, action: Action) -> Arc<Self> {
-        let state = State { next_ns: None, interval_ns: 0, timer: None };
+        let state = State {
+            next_ns: None,
+            interval_ns: 0,
+            timer: None,
+        };
         Arc::new(Self {
             process: Arc::downgrade(process),
             clock,
@@ -91,7 +100,9 @@ impl Alarm {
     /// Sets it to be due at `next_ns` of its clock (`None`: never), and then every `interval_ns` (0: once). Answers what
     /// was left, and the interval.
     pub(crate) fn set(self: &Arc<Self>, next_ns: Option<u64>, interval_ns: u64) -> (u64, u64) {
-        let Some(process) = self.process.upgrade() else { return (0, 0) };
+        let Some(process) = self.process.upgrade() else {
+            return (0, 0);
+        };
         let before = self.get();
         let backing = next_ns.and_then(|n| self.back(&process, n));
         let old = {
@@ -133,13 +144,27 @@ impl Alarm {
             Action::Signal(signal) => {
                 let _ = send_to_process(process, SigInfo::kernel(*signal));
             }
-            Action::Timer { id, signal, value, thread } => {
+            Action::Timer {
+                id,
+                signal,
+                value,
+                thread,
+            } => {
                 let missed = i32::try_from(count - 1).unwrap_or(i32::MAX);
                 if signal::add_overrun(process, thread.as_ref(), *id, missed.saturating_add(1)) {
                     return;
                 }
-                let detail = Detail::Timer { id: *id, overrun: missed, value: *value };
-                let info = SigInfo { signal: *signal, errno: 0, code: code::SI_TIMER, detail };
+                let detail = Detail::Timer {
+                    id: *id,
+                    overrun: missed,
+                    value: *value,
+                };
+                let info = SigInfo {
+                    signal: *signal,
+                    errno: 0,
+                    code: code::SI_TIMER,
+                    detail,
+                };
                 let _ = match thread {
                     None => send_to_process(process, info),
                     Some(t) => t.upgrade().map_or(Ok(()), |t| send_to_thread(&t, info)),
@@ -230,7 +255,12 @@ impl Timers {
     pub(crate) fn clear(&self) {
         let (a, b, c, d) = {
             let mut set = self.set.lock();
-            (set.real.take(), set.virtual_.take(), set.profiling.take(), set.cpu_limit.take())
+            (
+                set.real.take(),
+                set.virtual_.take(),
+                set.profiling.take(),
+                set.cpu_limit.take(),
+            )
         };
         for alarm in [a, b, c, d].into_iter().flatten() {
             alarm.set(None, 0);
@@ -288,7 +318,8 @@ impl Process {
             Interval::Virtual => &mut set.virtual_,
             Interval::Profiling => &mut set.profiling,
         };
-        slot.get_or_insert_with(|| Alarm::new(self, clock, Action::Signal(signal))).clone()
+        slot.get_or_insert_with(|| Alarm::new(self, clock, Action::Signal(signal)))
+            .clone()
     }
 
     /// timer_create(2). `action` is made from the timer's number. `EAGAIN` when there are too many.
@@ -315,7 +346,8 @@ impl Process {
         let alarm = {
             let mut set = self.timers.set.lock();
             let slot = &mut set.cpu_limit;
-            slot.get_or_insert_with(|| Alarm::new(self, Clock::Cpu, Action::CpuLimit)).clone()
+            slot.get_or_insert_with(|| Alarm::new(self, Clock::Cpu, Action::CpuLimit))
+                .clone()
         };
         let first = limit.soft.min(limit.hard).checked_mul(1_000_000_000);
         alarm.set(first.map(|n| n.max(1)), 1_000_000_000);

@@ -92,11 +92,22 @@ fn scan(process: &Arc<Process>, which: Which, options: WaitOptions) -> Result<Op
     let (status, code, value) = match event {
         Some(Event::Stopped(signal)) => {
             let number = signal.number();
-            (WaitStatus::Stopped(u8::try_from(number).unwrap_or(0)).to_raw(), code::CLD_STOPPED, number)
+            (
+                WaitStatus::Stopped(u8::try_from(number).unwrap_or(0)).to_raw(),
+                code::CLD_STOPPED,
+                number,
+            )
         }
         _ => (WaitStatus::Continued.to_raw(), code::CLD_CONTINUED, SIGCONT.number()),
     };
-    Ok(Some(Report { pid: child.pid, uid, status, code, value, usage }))
+    Ok(Some(Report {
+        pid: child.pid,
+        uid,
+        status,
+        code,
+        value,
+        usage,
+    }))
 }
 
 fn matches(child: &Process, which: Which, options: WaitOptions) -> bool {
@@ -127,7 +138,14 @@ fn zombie_report(child: &Process) -> Report {
     let (code, value) = child_code(status);
     let mut usage = child.usage();
     usage.add(&child.children_usage());
-    Report { pid: child.pid, uid: child.uid(), status, code, value, usage }
+    Report {
+        pid: child.pid,
+        uid: child.uid(),
+        status,
+        code,
+        value,
+        usage,
+    }
 }
 
 fn reap(table: &mut Table, parent: &Process, child: &Arc<Process>) -> Option<Arc<Process>> {

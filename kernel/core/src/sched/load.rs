@@ -25,7 +25,11 @@ pub(crate) fn sample(active: u64) {
 
 /// The three averages over 1, 5 and 15 minutes, in hundredths.
 pub fn averages_centi() -> [u64; 3] {
-    core::array::from_fn(|i| LOADS.get(i).map_or(0, |l| (l.load(Ordering::Relaxed) * 100 + FIXED_1 / 2) >> FSHIFT))
+    core::array::from_fn(|i| {
+        LOADS
+            .get(i)
+            .map_or(0, |l| (l.load(Ordering::Relaxed) * 100 + FIXED_1 / 2) >> FSHIFT)
+    })
 }
 
 /// The three averages as sysinfo(2) gives them: 16 fraction bits.

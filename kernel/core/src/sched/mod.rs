@@ -111,8 +111,7 @@ pub fn ext(task: &Task) -> &TaskExt {
     }
 }
 
-static QUEUES: [IrqLock<RunQueue>; MAX_CPUS] =
-    [const { IrqLock::new(Rank::RunQueue, RunQueue::new()) }; MAX_CPUS];
+static QUEUES: [IrqLock<RunQueue>; MAX_CPUS] = [const { IrqLock::new(Rank::RunQueue, RunQueue::new()) }; MAX_CPUS];
 static IDLE: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 static IDLE_NS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static USER_NS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
@@ -223,7 +222,11 @@ impl Scheduler for Core {
                 kick = true;
             } else if was_empty {
                 // Nobody waited until now: the running task gets an end to its slice.
-                if target == me { time::set_slice_end(time::now_ns() + SLICE_NS) } else { irq::send_reschedule(target as u32) }
+                if target == me {
+                    time::set_slice_end(time::now_ns() + SLICE_NS)
+                } else {
+                    irq::send_reschedule(target as u32)
+                }
             }
         }
         if kick {
@@ -285,7 +288,11 @@ impl Scheduler for Core {
         }
         let waiting = q.len() > 0;
         drop(q);
-        time::set_slice_end(if waiting && !ne.is_idle { now + SLICE_NS } else { u64::MAX });
+        time::set_slice_end(if waiting && !ne.is_idle {
+            now + SLICE_NS
+        } else {
+            u64::MAX
+        });
         if core::ptr::eq(&*next, &*current) {
             return;
         }
@@ -330,7 +337,11 @@ fn choose_cpu(e: &TaskExt, last: usize) -> usize {
     if let Some(c) = (0..MAX_CPUS).find(|c| idle_flag(*c).load(Ordering::Relaxed) && usable(*c)) {
         return c;
     }
-    if usable(last) { last } else { (0..MAX_CPUS).find(|c| usable(*c)).unwrap_or(0) }
+    if usable(last) {
+        last
+    } else {
+        (0..MAX_CPUS).find(|c| usable(*c)).unwrap_or(0)
+    }
 }
 
 /// Takes a task that waits on another CPU's queue.
@@ -455,7 +466,11 @@ pub fn cpu_times(cpu: usize) -> CpuTimes {
             idle_ns += now.saturating_sub(q.since_ns);
         }
     }
-    CpuTimes { user_ns, idle_ns, system_ns: now.saturating_sub(user_ns + idle_ns) }
+    CpuTimes {
+        user_ns,
+        idle_ns,
+        system_ns: now.saturating_sub(user_ns + idle_ns),
+    }
 }
 
 /// Context switches since boot, all CPUs.

@@ -46,7 +46,11 @@ impl RunQueue {
     /// The first task that may use CPU `me`, or the first at all when none does (its mask changed while it waited here;
     /// it moves when it next sleeps).
     pub(super) fn take_first(&mut self, me: usize) -> Option<Arc<Task>> {
-        let key = self.tasks.iter().find(|(_, t)| super::ext(t).may_use(me)).map(|(k, _)| *k);
+        let key = self
+            .tasks
+            .iter()
+            .find(|(_, t)| super::ext(t).may_use(me))
+            .map(|(k, _)| *k);
         match key {
             Some(k) => self.tasks.remove(&k),
             None => self.tasks.pop_first().map(|(_, t)| t),
@@ -54,7 +58,11 @@ impl RunQueue {
     }
 
     fn stealable(&self, thief: usize) -> Option<(u64, u64)> {
-        self.tasks.iter().rev().find(|(_, t)| !t.is_on_cpu() && super::ext(t).may_use(thief)).map(|(k, _)| *k)
+        self.tasks
+            .iter()
+            .rev()
+            .find(|(_, t)| !t.is_on_cpu() && super::ext(t).may_use(thief))
+            .map(|(k, _)| *k)
     }
 
     pub(super) fn has_stealable(&self, thief: usize) -> bool {

@@ -11,16 +11,36 @@ use crate::{Errno, Result};
 pub(super) const CALLS: &[Row] = &[
     built(214, "brk", brk),
     built(215, "munmap", munmap),
-    partial(216, "mremap", mremap, "MREMAP_DONTUNMAP; growing several mappings at once"),
-    partial(222, "mmap", mmap, "MAP_GROWSDOWN, MAP_HUGETLB, MAP_SYNC; PROT_WRITE with PROT_EXEC answers EACCES"),
-    partial(226, "mprotect", mprotect, "PROT_GROWSDOWN, PROT_GROWSUP; PROT_WRITE with PROT_EXEC answers EACCES"),
+    partial(
+        216,
+        "mremap",
+        mremap,
+        "MREMAP_DONTUNMAP; growing several mappings at once",
+    ),
+    partial(
+        222,
+        "mmap",
+        mmap,
+        "MAP_GROWSDOWN, MAP_HUGETLB, MAP_SYNC; PROT_WRITE with PROT_EXEC answers EACCES",
+    ),
+    partial(
+        226,
+        "mprotect",
+        mprotect,
+        "PROT_GROWSDOWN, PROT_GROWSUP; PROT_WRITE with PROT_EXEC answers EACCES",
+    ),
     built(227, "msync", msync),
     built(228, "mlock", mlock),
     built(229, "munlock", mlock),
     built(230, "mlockall", mlockall),
     built(231, "munlockall", munlockall),
     built(232, "mincore", mincore),
-    partial(233, "madvise", madvise, "MADV_REMOVE, MADV_MERGEABLE, MADV_HWPOISON, MADV_COLD, MADV_PAGEOUT, MADV_WIPEONFORK"),
+    partial(
+        233,
+        "madvise",
+        madvise,
+        "MADV_REMOVE, MADV_MERGEABLE, MADV_HWPOISON, MADV_COLD, MADV_PAGEOUT, MADV_WIPEONFORK",
+    ),
     built(284, "mlock2", mlock2),
 ];
 
@@ -32,7 +52,11 @@ fn protection(bits: u32) -> Result<Protection> {
     if bits & !(PROT_READ | PROT_WRITE | PROT_EXEC) != 0 {
         return Err(Errno::EINVAL);
     }
-    Ok(Protection { read: bits & PROT_READ != 0, write: bits & PROT_WRITE != 0, exec: bits & PROT_EXEC != 0 })
+    Ok(Protection {
+        read: bits & PROT_READ != 0,
+        write: bits & PROT_WRITE != 0,
+        exec: bits & PROT_EXEC != 0,
+    })
 }
 
 const MAP_SHARED: u32 = 0x01;
@@ -144,13 +168,17 @@ const MREMAP_FIXED: u32 = 2;
 
 fn mremap(call: &mut Call<'_>) -> Result<usize> {
     let flags = call.uint(3);
-    if flags & !(MREMAP_MAYMOVE | MREMAP_FIXED) != 0
-        || (flags & MREMAP_FIXED != 0 && flags & MREMAP_MAYMOVE == 0)
-    {
+    if flags & !(MREMAP_MAYMOVE | MREMAP_FIXED) != 0 || (flags & MREMAP_FIXED != 0 && flags & MREMAP_MAYMOVE == 0) {
         return Err(Errno::EINVAL);
     }
     let fixed = (flags & MREMAP_FIXED != 0).then(|| call.usize(4));
-    call.thread.vm().remap(call.usize(0), call.usize(1), call.usize(2), flags & MREMAP_MAYMOVE != 0, fixed)
+    call.thread.vm().remap(
+        call.usize(0),
+        call.usize(1),
+        call.usize(2),
+        flags & MREMAP_MAYMOVE != 0,
+        fixed,
+    )
 }
 
 fn madvise(call: &mut Call<'_>) -> Result<usize> {
@@ -188,9 +216,17 @@ fn msync(call: &mut Call<'_>) -> Result<usize> {
         return Err(Errno::EINVAL);
     }
     if call.usize(1) == 0 {
-        return if call.usize(0).is_multiple_of(PAGE) { Ok(0) } else { Err(Errno::EINVAL) };
+        return if call.usize(0).is_multiple_of(PAGE) {
+            Ok(0)
+        } else {
+            Err(Errno::EINVAL)
+        };
     }
-    if call.thread.vm().is_mapped(call.usize(0), call.usize(1))? { Ok(0) } else { Err(Errno::ENOMEM) }
+    if call.thread.vm().is_mapped(call.usize(0), call.usize(1))? {
+        Ok(0)
+    } else {
+        Err(Errno::ENOMEM)
+    }
 }
 
 /// Nothing is ever paged out: a locked page needs only to be there.
@@ -205,7 +241,16 @@ fn mlock(call: &mut Call<'_>) -> Result<usize> {
         return Err(Errno::ENOMEM);
     }
     if call.arg(8) != 229 {
-        populate(&vm, start, len, Protection { read: true, write: false, exec: false });
+        populate(
+            &vm,
+            start,
+            len,
+            Protection {
+                read: true,
+                write: false,
+                exec: false,
+            },
+        );
     }
     Ok(0)
 }
@@ -221,7 +266,11 @@ fn mlock2(call: &mut Call<'_>) -> Result<usize> {
 
 fn mlockall(call: &mut Call<'_>) -> Result<usize> {
     // MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT
-    if matches!(call.uint(0), 1..=3 | 5..=7) { Ok(0) } else { Err(Errno::EINVAL) }
+    if matches!(call.uint(0), 1..=3 | 5..=7) {
+        Ok(0)
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 fn munlockall(_call: &mut Call<'_>) -> Result<usize> {
@@ -244,7 +293,9 @@ fn mincore(call: &mut Call<'_>) -> Result<usize> {
     let mut done = 0;
     while done < pages {
         let n = (pages - done).min(4096);
-        let bytes: Vec<u8> = (done..done + n).map(|i| u8::from(vm.is_resident(start + i * PAGE))).collect();
+        let bytes: Vec<u8> = (done..done + n)
+            .map(|i| u8::from(vm.is_resident(start + i * PAGE)))
+            .collect();
         UserSlice::new(to + done, n).write_prefix(&bytes)?;
         done += n;
         crate::sched::cond_resched();

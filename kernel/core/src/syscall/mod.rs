@@ -3,7 +3,6 @@
 //! Each family file has `CALLS`, one row a call; [`table`] joins them. A handler decodes its arguments, refuses unknown
 //! flags, and delegates. A number without a row answers `ENOSYS` and is counted.
 
-pub mod memory;
 mod args;
 mod dir;
 mod epoll;
@@ -11,12 +10,13 @@ mod event;
 mod fd;
 mod file;
 mod io;
+pub mod memory;
 mod mount;
 mod pipe;
 mod poll;
 mod stat;
-mod xattr;
 pub mod table;
+mod xattr;
 
 use alloc::sync::Arc;
 
@@ -85,10 +85,20 @@ pub struct Row {
 
 /// A complete call.
 pub const fn built(number: u16, name: &'static str, handler: Handler) -> Row {
-    Row { number, name, handler, coverage: Coverage::Built }
+    Row {
+        number,
+        name,
+        handler,
+        coverage: Coverage::Built,
+    }
 }
 
 /// A call of which `missing` is not built.
 pub const fn partial(number: u16, name: &'static str, handler: Handler, missing: &'static str) -> Row {
-    Row { number, name, handler, coverage: Coverage::Partial(missing) }
+    Row {
+        number,
+        name,
+        handler,
+        coverage: Coverage::Partial(missing),
+    }
 }

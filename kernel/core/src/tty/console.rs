@@ -3,14 +3,13 @@
 
 use alloc::sync::Arc;
 
-use sis_hal::{ConsoleDevice, IrqNumber, Trigger};
 use sis_machine::sync::Once;
 use sis_machine::{irq, log};
 
 use super::{Port, Tty, TtyFile};
 use crate::fs::devfs;
 use crate::fs::file::File;
-use crate::init::leak;
+use crate::init::{ConsolePort, leak};
 use crate::process::thread;
 use crate::{Errno, Result};
 
@@ -37,11 +36,8 @@ impl Port for SerialPort {
 }
 
 /// Makes the console terminal and its device nodes. `wanted` is the last `console=` of the command line.
-pub(crate) fn init(
-    console: Option<(&'static dyn ConsoleDevice, Option<(IrqNumber, Trigger)>)>,
-    wanted: Option<&str>,
-) {
-    let Some((device, line)) = console else {
+pub(crate) fn init(console: Option<ConsolePort>, wanted: Option<&str>) {
+    let Some(ConsolePort { device, irq: line }) = console else {
         sis_machine::warn!("no console port");
         return;
     };
@@ -103,9 +99,8 @@ fn register_nodes() {
         Ok(TtyFile::new(tty.clone()))
     };
     // /dev/console never becomes anybody's by being opened.
-    let open_console = |_flags: u32| -> Result<Arc<dyn File>> {
-        Ok(TtyFile::new(CONSOLE.get().ok_or(Errno::ENXIO)?.clone()))
-    };
+    let open_console =
+        |_flags: u32| -> Result<Arc<dyn File>> { Ok(TtyFile::new(CONSOLE.get().ok_or(Errno::ENXIO)?.clone())) };
     let open_own = |_flags: u32| -> Result<Arc<dyn File>> {
         let tty = CONSOLE.get().ok_or(Errno::ENXIO)?;
         tty.session_of_caller().map_err(|_| Errno::ENXIO)?;

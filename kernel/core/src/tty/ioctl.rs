@@ -159,7 +159,12 @@ fn set(tty: &Tty, new: &Termios, flush: bool) -> Result<()> {
     if flush {
         d.flush_input();
     }
-    d.set(Settings { c_iflag: new.c_iflag, c_oflag: new.c_oflag, c_lflag: new.c_lflag, c_cc: new.c_cc });
+    d.set(Settings {
+        c_iflag: new.c_iflag,
+        c_oflag: new.c_oflag,
+        c_lflag: new.c_lflag,
+        c_cc: new.c_cc,
+    });
     drop(d);
     tty.control_flags.store(new.c_cflag, Ordering::Relaxed);
     tty.ready.wake_all(Events::READ | Events::WRITE);

@@ -12,9 +12,9 @@ use crate::{Errno, Result};
 
 /// Whether no member of a group has a parent in another group of the same session: nobody could continue it.
 fn is_orphaned(pgid: u32) -> bool {
-    !table::group(pgid).iter().any(|p| {
-        table::get(p.ppid()).is_some_and(|parent| parent.sid() == p.sid() && parent.pgid() != pgid)
-    })
+    !table::group(pgid)
+        .iter()
+        .any(|p| table::get(p.ppid()).is_some_and(|parent| parent.sid() == p.sid() && parent.pgid() != pgid))
 }
 
 impl Tty {
@@ -37,14 +37,15 @@ impl Tty {
     }
 
     fn check_background(&self, signal: Signal) -> Result<()> {
-        let Some(current) = thread::try_current() else { return Ok(()) };
+        let Some(current) = thread::try_current() else {
+            return Ok(());
+        };
         let process = &current.process;
         let foreground = self.foreground.load(Ordering::Relaxed);
         if process.sid() != self.session.load(Ordering::Relaxed) || foreground == 0 || process.pgid() == foreground {
             return Ok(());
         }
-        let is_held_off = current.blocked().has(signal)
-            || process.signal.lock().actions.get(signal).ignores(signal);
+        let is_held_off = current.blocked().has(signal) || process.signal.lock().actions.get(signal).ignores(signal);
         if is_held_off {
             return if signal == SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
         }
@@ -90,7 +91,12 @@ impl Tty {
 
     /// The session `sid` has ended: its foreground group is told, and the terminal is free.
     pub fn hang_up(&self, sid: u32) {
-        if sid == 0 || self.session.compare_exchange(sid, 0, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        if sid == 0
+            || self
+                .session
+                .compare_exchange(sid, 0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
             return;
         }
         let group = self.foreground.swap(0, Ordering::Relaxed);
@@ -103,7 +109,11 @@ impl Tty {
     pub(super) fn session_of_caller(&self) -> Result<()> {
         let current = thread::current();
         let sid = current.process.sid();
-        if sid != 0 && self.session.load(Ordering::Relaxed) == sid { Ok(()) } else { Err(Errno::ENOTTY) }
+        if sid != 0 && self.session.load(Ordering::Relaxed) == sid {
+            Ok(())
+        } else {
+            Err(Errno::ENOTTY)
+        }
     }
 
     pub(super) fn foreground_group(&self) -> Result<u32> {

@@ -163,7 +163,11 @@ impl Tty {
         let (canonical, min, time) = {
             let d = self.discipline.lock();
             let s = d.settings();
-            (s.c_lflag & lflag::ICANON != 0, s.control(cc::VMIN), s.control(cc::VTIME))
+            (
+                s.c_lflag & lflag::ICANON != 0,
+                s.control(cc::VMIN),
+                s.control(cc::VTIME),
+            )
         };
         if !canonical && min == 0 && time == 0 {
             return Ok(self.read_any(out).unwrap_or(0));
@@ -186,7 +190,10 @@ impl Tty {
         let mut got = self.ready.wait(|| self.read_any(out))?;
         while got < want {
             let rest = out.get_mut(got..).unwrap_or_default();
-            match self.ready.wait_until(Deadline::after_ns(tenths), || self.read_any(rest)) {
+            match self
+                .ready
+                .wait_until(Deadline::after_ns(tenths), || self.read_any(rest))
+            {
                 Ok(n) => got += n,
                 Err(_) => break,
             }
@@ -227,7 +234,10 @@ impl File for TtyFile {
                 if flags.nonblock {
                     return if done > 0 { Ok((done, 0)) } else { Err(Errno::EAGAIN) };
                 }
-                let started = self.tty.ready.wait(|| (!self.tty.discipline.lock().is_stopped()).then_some(()));
+                let started = self
+                    .tty
+                    .ready
+                    .wait(|| (!self.tty.discipline.lock().is_stopped()).then_some(()));
                 if let Err(e) = started {
                     return if done > 0 { Ok((done, 0)) } else { Err(e) };
                 }
@@ -237,7 +247,10 @@ impl File for TtyFile {
                 Err(e) => return if done > 0 { Ok((done, 0)) } else { Err(e) },
             };
             let mut out = Vec::with_capacity(n + 16);
-            self.tty.discipline.lock().write(buf.get(..n).unwrap_or_default(), &mut out);
+            self.tty
+                .discipline
+                .lock()
+                .write(buf.get(..n).unwrap_or_default(), &mut out);
             self.tty.port.send(&out);
             done += n;
             sched::cond_resched();

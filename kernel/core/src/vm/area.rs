@@ -23,14 +23,22 @@ pub struct Protection {
 
 impl Protection {
     /// Loads and stores.
-    pub const READ_WRITE: Self = Self { read: true, write: true, exec: false };
+    pub const READ_WRITE: Self = Self {
+        read: true,
+        write: true,
+        exec: false,
+    };
 
     /// As the page tables have it. A store implies a load, and so does an instruction fetch.
     pub(super) fn to_table(self) -> Prot {
         if !(self.read || self.write || self.exec) {
             return Prot::NONE;
         }
-        Prot { read: true, write: self.write, exec: self.exec && !self.write }
+        Prot {
+            read: true,
+            write: self.write,
+            exec: self.exec && !self.write,
+        }
     }
 }
 
@@ -155,7 +163,9 @@ impl Areas {
 
     /// Cuts areas so that none crosses `at`.
     fn cut(&mut self, at: usize) {
-        let Some((start, area)) = self.map.range_mut(..at).next_back() else { return };
+        let Some((start, area)) = self.map.range_mut(..at).next_back() else {
+            return;
+        };
         if area.end > at {
             let start = *start;
             let back = area.split_at(start, at);
@@ -168,7 +178,9 @@ impl Areas {
         self.cut(start);
         self.cut(end);
         let keys: Vec<usize> = self.map.range(start..end).map(|(k, _)| *k).collect();
-        keys.into_iter().filter_map(|k| Some((k, self.map.remove(&k)?))).collect()
+        keys.into_iter()
+            .filter_map(|k| Some((k, self.map.remove(&k)?)))
+            .collect()
     }
 
     /// Whether every page of `start..end` is in an area.

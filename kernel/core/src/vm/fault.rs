@@ -111,7 +111,13 @@ impl Inner {
                     self.put(page, new, rights)
                 }
                 Backing::Shared(..) | Backing::Kernel(..) => {
-                    self.space.protect_page(page, Prot { write: now.write, ..rights });
+                    self.space.protect_page(
+                        page,
+                        Prot {
+                            write: now.write,
+                            ..rights
+                        },
+                    );
                     Ok(())
                 }
                 _ if !write => {
@@ -149,7 +155,14 @@ impl Inner {
             }
             Backing::Shared(source, first) => {
                 let frame = source.page(first + index, write).map_err(to_fault)?;
-                self.put(page, frame, Prot { write: rights.write && write, ..rights })
+                self.put(
+                    page,
+                    frame,
+                    Prot {
+                        write: rights.write && write,
+                        ..rights
+                    },
+                )
             }
             Backing::Kernel(frames, _) => {
                 let frame = frames.get(index as usize).cloned().ok_or(Fault::NoPage)?;
@@ -159,17 +172,26 @@ impl Inner {
     }
 
     fn put(&mut self, page: usize, frame: Frame, rights: Prot) -> Result<(), Fault> {
-        self.space.map(page, frame, rights).map(drop).map_err(|_| Fault::NoMemory)
+        self.space
+            .map(page, frame, rights)
+            .map(drop)
+            .map_err(|_| Fault::NoMemory)
     }
 }
 
 fn to_fault(e: Errno) -> Fault {
-    if e == Errno::ENOMEM { Fault::NoMemory } else { Fault::NoPage }
+    if e == Errno::ENOMEM {
+        Fault::NoMemory
+    } else {
+        Fault::NoPage
+    }
 }
 
 /// A fault that the kernel took while it copied from or to the running thread's memory.
 pub fn fault_from_kernel(address: usize, write: bool) -> bool {
-    let Some(current) = thread::try_current() else { return false };
+    let Some(current) = thread::try_current() else {
+        return false;
+    };
     let Some(vm) = current.process.vm() else { return false };
     let access = if write { Access::Write } else { Access::Read };
     loop {

@@ -52,8 +52,20 @@ impl Vm {
     ///
     /// # Errors
     /// As [`Self::map`].
-    pub fn map_anonymous(&self, place: Place, len: usize, protection: Protection, label: &'static str) -> Result<usize> {
-        self.map(MapRequest { place, len, protection, backing: Backing::Anonymous, label })
+    pub fn map_anonymous(
+        &self,
+        place: Place,
+        len: usize,
+        protection: Protection,
+        label: &'static str,
+    ) -> Result<usize> {
+        self.map(MapRequest {
+            place,
+            len,
+            protection,
+            backing: Backing::Anonymous,
+            label,
+        })
     }
 
     /// Maps a file privately or shared, from `offset` (a multiple of the page size) on.
@@ -73,8 +85,18 @@ impl Vm {
             return Err(Errno::EINVAL);
         }
         let first = offset / PAGE as u64;
-        let backing = if is_shared { Backing::Shared(source, first) } else { Backing::Private(source, first) };
-        self.map(MapRequest { place, len, protection, backing, label: "" })
+        let backing = if is_shared {
+            Backing::Shared(source, first)
+        } else {
+            Backing::Private(source, first)
+        };
+        self.map(MapRequest {
+            place,
+            len,
+            protection,
+            backing,
+            label: "",
+        })
     }
 
     /// Maps anonymous memory that children share.
@@ -84,7 +106,13 @@ impl Vm {
     pub fn map_shared_anonymous(&self, place: Place, len: usize, protection: Protection) -> Result<usize> {
         let size = page_up(len).ok_or(Errno::ENOMEM)?;
         let backing = Backing::Shared(Arc::new(SharedMemory::new(size)), 0);
-        self.map(MapRequest { place, len, protection, backing, label: "" })
+        self.map(MapRequest {
+            place,
+            len,
+            protection,
+            backing,
+            label: "",
+        })
     }
 
     /// Unmaps every page that `start..start + len` touches.
@@ -107,7 +135,11 @@ impl Vm {
     /// `EINVAL`, `ENOMEM` (part of it is not mapped), `EACCES` (writable and executable at once, or the kernel's pages).
     pub fn protect(&self, start: usize, len: usize, protection: Protection) -> Result<()> {
         if len == 0 {
-            return if start.is_multiple_of(PAGE) { Ok(()) } else { Err(Errno::EINVAL) };
+            return if start.is_multiple_of(PAGE) {
+                Ok(())
+            } else {
+                Err(Errno::EINVAL)
+            };
         }
         let end = range_end(start, len)?;
         refuse_write_exec(protection)?;
@@ -116,7 +148,10 @@ impl Vm {
             return Err(Errno::ENOMEM);
         }
         if protection.write
-            && inner.areas.iter().any(|(s, a)| s < end && a.end > start && matches!(a.backing, Backing::Kernel(..)))
+            && inner
+                .areas
+                .iter()
+                .any(|(s, a)| s < end && a.end > start && matches!(a.backing, Backing::Kernel(..)))
         {
             return Err(Errno::EACCES);
         }
@@ -126,10 +161,12 @@ impl Vm {
         }
         let rights = protection.to_table();
         // Stores fault once more: only then is it known whether the page must be copied.
-        inner.space.protect_range(start, end, |now| sis_machine::mm::uspace::Prot {
-            write: now.write && rights.write && now.read,
-            ..rights
-        });
+        inner
+            .space
+            .protect_range(start, end, |now| sis_machine::mm::uspace::Prot {
+                write: now.write && rights.write && now.read,
+                ..rights
+            });
         Ok(())
     }
 
@@ -137,7 +174,9 @@ impl Vm {
     pub fn brk(&self, to: usize, limit: u64) -> usize {
         let mut inner = self.inner.lock();
         let (start, now) = (inner.brk_start, inner.brk);
-        let (Some(old_end), Some(new_end)) = (page_up(now), page_up(to)) else { return now };
+        let (Some(old_end), Some(new_end)) = (page_up(now), page_up(to)) else {
+            return now;
+        };
         if to < start || (to - start) as u64 > limit || new_end > HIGHEST {
             return now;
         }
@@ -177,20 +216,30 @@ impl Vm {
     /// # Errors
     /// `ENOMEM`.
     pub fn map_vdso(&self) -> Result<usize> {
-        let Some(v) = sis_machine::vdso::get() else { return Ok(0) };
+        let Some(v) = sis_machine::vdso::get() else {
+            return Ok(0);
+        };
         let len = (v.pages.len() + 1) * PAGE;
         let mut inner = self.inner.lock();
         let base = inner.map(MapRequest {
             place: Place::Hint(0),
             len,
-            protection: Protection { read: true, write: false, exec: false },
+            protection: Protection {
+                read: true,
+                write: false,
+                exec: false,
+            },
             backing: Backing::Kernel(core::iter::once(v.vvar.clone()).collect(), "[vvar]"),
             label: "",
         })?;
         inner.map(MapRequest {
             place: Place::Fixed(base + PAGE),
             len: len - PAGE,
-            protection: Protection { read: true, write: false, exec: true },
+            protection: Protection {
+                read: true,
+                write: false,
+                exec: true,
+            },
             backing: Backing::Kernel(v.pages.iter().cloned().collect(), "[vdso]"),
             label: "",
         })?;
@@ -202,7 +251,14 @@ impl Vm {
     ///
     /// # Errors
     /// `EINVAL`, `EFAULT` (not one mapping), `ENOMEM`.
-    pub fn remap(&self, old: usize, old_len: usize, new_len: usize, may_move: bool, fixed: Option<usize>) -> Result<usize> {
+    pub fn remap(
+        &self,
+        old: usize,
+        old_len: usize,
+        new_len: usize,
+        may_move: bool,
+        fixed: Option<usize>,
+    ) -> Result<usize> {
         let old_len = page_up(old_len).ok_or(Errno::EINVAL)?;
         let new_len = page_up(new_len).filter(|n| *n > 0).ok_or(Errno::EINVAL)?;
         if !old.is_multiple_of(PAGE) || old_len == 0 {
@@ -211,7 +267,10 @@ impl Vm {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let (start, area) = inner.areas.find(old).ok_or(Errno::EFAULT)?;
-        let old_end = old.checked_add(old_len).filter(|e| *e <= area.end).ok_or(Errno::EFAULT)?;
+        let old_end = old
+            .checked_add(old_len)
+            .filter(|e| *e <= area.end)
+            .ok_or(Errno::EFAULT)?;
         let mut grown = area.clone();
         let _ = start;
         if fixed.is_none() && new_len <= old_len {
@@ -244,7 +303,9 @@ impl Vm {
             }
         }
         let mut parts = inner.areas.remove(old, old_end);
-        let Some((_, mut moved)) = parts.pop() else { return Err(Errno::EFAULT) };
+        let Some((_, mut moved)) = parts.pop() else {
+            return Err(Errno::EFAULT);
+        };
         grown.backing = moved.backing.clone();
         let place = fixed.map_or(Place::Hint(0), Place::Fixed);
         let target = inner.map(MapRequest {
@@ -338,7 +399,13 @@ fn refuse_write_exec(p: Protection) -> Result<()> {
 
 impl Inner {
     fn map(&mut self, request: MapRequest) -> Result<usize> {
-        let MapRequest { place, len, protection, backing, label } = request;
+        let MapRequest {
+            place,
+            len,
+            protection,
+            backing,
+            label,
+        } = request;
         if len == 0 {
             return Err(Errno::EINVAL);
         }
@@ -349,9 +416,7 @@ impl Inner {
         }
         // More private memory than the machine has can only end badly.
         let pages = len / PAGE;
-        if protection.write
-            && matches!(backing, Backing::Anonymous)
-            && pages > sis_machine::mm::frames::total_frames()
+        if protection.write && matches!(backing, Backing::Anonymous) && pages > sis_machine::mm::frames::total_frames()
         {
             return Err(Errno::ENOMEM);
         }
@@ -386,7 +451,16 @@ impl Inner {
                 }
             }
         };
-        self.areas.insert(start, Area { end: start + len, protection, backing, label, skip_fork: false });
+        self.areas.insert(
+            start,
+            Area {
+                end: start + len,
+                protection,
+                backing,
+                label,
+                skip_fork: false,
+            },
+        );
         Ok(start)
     }
 }

@@ -74,9 +74,18 @@ impl Vm {
     pub fn new() -> Result<Arc<Self>> {
         let space = AddressSpace::new().ok_or(Errno::ENOMEM)?;
         let handle = space.handle();
-        let inner =
-            Inner { space, areas: Areas::new(), brk_start: 0, brk: 0, mmap_top: HIGHEST - (1 << 30), vdso: 0 };
-        Ok(Arc::new(Self { handle, inner: Mutex::new(Rank::AddressSpace, inner) }))
+        let inner = Inner {
+            space,
+            areas: Areas::new(),
+            brk_start: 0,
+            brk: 0,
+            mmap_top: HIGHEST - (1 << 30),
+            vdso: 0,
+        };
+        Ok(Arc::new(Self {
+            handle,
+            inner: Mutex::new(Rank::AddressSpace, inner),
+        }))
     }
 
     /// A copy for fork(2): private pages are shared until one side writes them.
@@ -151,7 +160,11 @@ impl Vm {
                 is_shared: area.is_shared(),
                 offset: area.file_offset(),
                 identity: area.identity(),
-                name: if start == inner.brk_start && inner.brk > start { String::from("[heap]") } else { area.name() },
+                name: if start == inner.brk_start && inner.brk > start {
+                    String::from("[heap]")
+                } else {
+                    area.name()
+                },
             })
             .collect()
     }

@@ -11,9 +11,9 @@ use sis_algo::elf::{self, ElfError, Image, Segment};
 use sis_algo::exec::stack as first_stack;
 
 use super::{Strings, hwcap, read_head};
+use crate::fs;
 use crate::fs::file::{IoFlags, OpenFile};
 use crate::fs::walk::Base;
-use crate::fs;
 use crate::process::cred::Cred;
 use crate::process::limits::Resource;
 use crate::process::thread;
@@ -173,7 +173,9 @@ fn parse(file: &OpenFile, head: Vec<u8>) -> Result<Image> {
 
 fn read_interpreter(file: &OpenFile, at: elf::Interpreter) -> Result<Vec<u8>> {
     let mut path = alloc::vec![0; at.len];
-    let n = file.ops.read(&mut Sink::kernel(&mut path), at.offset, IoFlags::default())?;
+    let n = file
+        .ops
+        .read(&mut Sink::kernel(&mut path), at.offset, IoFlags::default())?;
     match path.iter().position(|b| *b == 0) {
         Some(end) if n == at.len && end > 0 => {
             path.truncate(end);
@@ -190,19 +192,17 @@ fn interpreter_bias(vm: &Vm, image: &Image) -> Result<u64> {
     }
     let begin = image.min_vaddr & !(PAGE as u64 - 1);
     let span = usize::try_from(image.max_vaddr - begin).map_err(|_| Errno::ENOMEM)?;
-    let nothing = Protection { read: false, write: false, exec: false };
+    let nothing = Protection {
+        read: false,
+        write: false,
+        exec: false,
+    };
     let at = vm.map_anonymous(Place::Hint(0), span, nothing, "")?;
     vm.unmap(at, span)?;
     Ok((at as u64).wrapping_sub(begin))
 }
 
-fn map_image(
-    vm: &Vm,
-    file: &OpenFile,
-    image: &Image,
-    bias: u64,
-    writes: &mut Vec<(usize, Vec<u8>)>,
-) -> Result<()> {
+fn map_image(vm: &Vm, file: &OpenFile, image: &Image, bias: u64, writes: &mut Vec<(usize, Vec<u8>)>) -> Result<()> {
     for segment in &image.segments {
         map_segment(vm, file, segment, bias, writes)?;
     }
@@ -218,8 +218,11 @@ fn map_segment(
     bias: u64,
     writes: &mut Vec<(usize, Vec<u8>)>,
 ) -> Result<()> {
-    let protection =
-        Protection { read: segment.is_readable, write: segment.is_writable, exec: segment.is_executable };
+    let protection = Protection {
+        read: segment.is_readable,
+        write: segment.is_writable,
+        exec: segment.is_executable,
+    };
     let vaddr = usize::try_from(segment.vaddr.wrapping_add(bias)).map_err(|_| Errno::ENOEXEC)?;
     let begin = vaddr & !(PAGE - 1);
     let file_end = vaddr.checked_add(segment.filesz as usize).ok_or(Errno::ENOEXEC)?;
@@ -231,7 +234,11 @@ fn map_segment(
     if segment.filesz > 0 {
         let offset = segment.offset - (vaddr - begin) as u64;
         let source = file.ops.mmap()?;
-        if segment.offset.checked_add(segment.filesz).is_none_or(|n| n > source.size()) {
+        if segment
+            .offset
+            .checked_add(segment.filesz)
+            .is_none_or(|n| n > source.size())
+        {
             return Err(Errno::ENOEXEC);
         }
         vm.map_file(Place::Fixed(begin), file_end - begin, protection, false, source, offset)?;

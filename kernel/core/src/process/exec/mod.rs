@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use sis_abi::process::COMM_BYTES;
-use sis_algo::exec::script;
 use sis_abi::signal::SIGKILL;
+use sis_algo::exec::script;
 use sis_machine::mm::usercopy;
 use sis_machine::task;
 use sis_machine::user::{self, FpState, UserContext};
@@ -212,11 +212,15 @@ pub(crate) fn commit(thread: &Arc<Thread>, user: &mut UserContext, prepared: Pre
     };
     drop(old_exe);
     process.has_execed.store(true, Ordering::Relaxed);
-    process.exit_signal.store(sis_abi::signal::SIGCHLD.number(), Ordering::Relaxed);
+    process
+        .exit_signal
+        .store(sis_abi::signal::SIGCHLD.number(), Ordering::Relaxed);
     if prepared.is_secure {
         thread.parent_death_signal.store(0, Ordering::Relaxed);
     }
-    process.is_dumpable.store(u32::from(!prepared.is_secure), Ordering::Relaxed);
+    process
+        .is_dumpable
+        .store(u32::from(!prepared.is_secure), Ordering::Relaxed);
     thread.set_cred(prepared.cred);
     begin(thread, user, prepared.entry, prepared.sp, &prepared.writes);
     Ok(())

@@ -115,6 +115,10 @@ impl Strings {
     pub(crate) fn check_limit(&self, env: &Self, stack_limit: u64) -> Result<()> {
         let quarter = usize::try_from(stack_limit / 4).unwrap_or(usize::MAX);
         let limit = quarter.min(TOTAL_MAX).max(TOTAL_MIN);
-        if self.size() + env.size() > limit { Err(Errno::E2BIG) } else { Ok(()) }
+        if self.size() + env.size() > limit {
+            Err(Errno::E2BIG)
+        } else {
+            Ok(())
+        }
     }
 }

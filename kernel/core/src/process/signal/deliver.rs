@@ -174,7 +174,10 @@ fn by_default(thread: &Arc<Thread>, info: SigInfo) -> Next {
             }
             let number = u8::try_from(signal.number()).unwrap_or(0);
             // A core would have been dumped, but there are none: the bit stays clear.
-            let status = WaitStatus::Killed { signal: number, has_core: false };
+            let status = WaitStatus::Killed {
+                signal: number,
+                has_core: false,
+            };
             exit::begin_group(&thread.process, status.to_raw());
             Next::Again
         }
@@ -245,7 +248,10 @@ pub(crate) fn note_stopped(state: &mut SignalState) -> bool {
             state.report = Some(Event::Stopped(signal));
             return true;
         }
-        state.stop = Stop::Stopping { signal, remaining: remaining - 1 };
+        state.stop = Stop::Stopping {
+            signal,
+            remaining: remaining - 1,
+        };
     }
     false
 }
@@ -254,8 +260,12 @@ pub(crate) fn note_stopped(state: &mut SignalState) -> bool {
 pub(crate) fn report(thread: &Arc<Thread>) {
     let process = &thread.process;
     thread.clear_work(work::REPORT);
-    let Some(event) = process.signal.lock().report.take() else { return };
-    let Some(parent) = table::get(process.ppid()) else { return };
+    let Some(event) = process.signal.lock().report.take() else {
+        return;
+    };
+    let Some(parent) = table::get(process.ppid()) else {
+        return;
+    };
     let (code, status) = match event {
         Event::Stopped(signal) => (sis_abi::signal::code::CLD_STOPPED, signal.number()),
         Event::Continued => (sis_abi::signal::code::CLD_CONTINUED, sis_abi::signal::SIGCONT.number()),

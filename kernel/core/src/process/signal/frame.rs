@@ -43,7 +43,12 @@ pub(crate) fn push(thread: &Arc<Thread>, regs: &mut UserContext, info: &SigInfo,
             _ => 0,
         },
         esr: None,
-        registers: GeneralRegisters { regs: regs.x, sp: regs.sp, pc: regs.pc, pstate: regs.pstate & PSTATE_FLAGS },
+        registers: GeneralRegisters {
+            regs: regs.x,
+            sp: regs.sp,
+            pc: regs.pc,
+            pstate: regs.pstate & PSTATE_FLAGS,
+        },
         fp: fp_to_abi(user::fp_snapshot()),
     };
     let mut bytes = [0; FRAME_BYTES];
@@ -76,7 +81,10 @@ pub(crate) fn push(thread: &Arc<Thread>, regs: &mut UserContext, info: &SigInfo,
 pub(crate) fn sigreturn(thread: &Arc<Thread>, regs: &mut UserContext) {
     *thread.restart.lock() = None;
     if pop(thread, regs).is_err() {
-        super::force(thread, SigInfo::fault(SIGSEGV, sis_abi::signal::code::SI_KERNEL, regs.sp));
+        super::force(
+            thread,
+            SigInfo::fault(SIGSEGV, sis_abi::signal::code::SI_KERNEL, regs.sp),
+        );
     }
 }
 
@@ -103,7 +111,11 @@ fn pop(thread: &Arc<Thread>, regs: &mut UserContext) -> Result<()> {
     regs.sp = r.sp;
     regs.pc = r.pc;
     regs.pstate = r.pstate & PSTATE_FLAGS;
-    user::fp_replace(&FpState { v: frame.fp.vregs, fpcr: u64::from(frame.fp.fpcr), fpsr: u64::from(frame.fp.fpsr) });
+    user::fp_replace(&FpState {
+        v: frame.fp.vregs,
+        fpcr: u64::from(frame.fp.fpcr),
+        fpsr: u64::from(frame.fp.fpsr),
+    });
     thread.set_blocked(frame.mask);
     // As Linux: what the frame says of the stack is taken if it is valid, and else left alone.
     let _ = set_alt_stack(thread, &frame.stack, regs.sp as usize);
@@ -111,7 +123,11 @@ fn pop(thread: &Arc<Thread>, regs: &mut UserContext) -> Result<()> {
 }
 
 fn fp_to_abi(fp: FpState) -> FpRegisters {
-    FpRegisters { vregs: fp.v, fpsr: fp.fpsr as u32, fpcr: fp.fpcr as u32 }
+    FpRegisters {
+        vregs: fp.v,
+        fpsr: fp.fpsr as u32,
+        fpcr: fp.fpcr as u32,
+    }
 }
 
 /// The alternate stack as sigaltstack(2) and frames tell it.
@@ -125,7 +141,11 @@ pub(crate) fn to_abi(alt: &AltStack, sp: usize) -> SigAltStack {
     if alt.is_autodisarm {
         flags |= SigStackFlags::AUTODISARM;
     }
-    SigAltStack { ss_sp: alt.base as u64, ss_flags: flags.bits(), ss_size: alt.size as u64 }
+    SigAltStack {
+        ss_sp: alt.base as u64,
+        ss_flags: flags.bits(),
+        ss_size: alt.size as u64,
+    }
 }
 
 /// sigaltstack(2).
@@ -144,12 +164,19 @@ pub(crate) fn set_alt_stack(thread: &Thread, new: &SigAltStack, sp: usize) -> Re
     }
     let is_autodisarm = flags.contains(SigStackFlags::AUTODISARM);
     *alt = if mode == SigStackFlags::DISABLE {
-        AltStack { is_autodisarm, ..AltStack::NONE }
+        AltStack {
+            is_autodisarm,
+            ..AltStack::NONE
+        }
     } else {
         if new.ss_size < sis_abi::sigframe::MINSIGSTKSZ {
             return Err(Errno::ENOMEM);
         }
-        AltStack { base: new.ss_sp as usize, size: new.ss_size as usize, is_autodisarm }
+        AltStack {
+            base: new.ss_sp as usize,
+            size: new.ss_size as usize,
+            is_autodisarm,
+        }
     };
     Ok(())
 }

@@ -45,8 +45,15 @@ impl Actions {
     pub(crate) fn for_exec(&self) -> Arc<Self> {
         let mut all = *self.0.lock();
         for a in &mut all {
-            let handler = if a.handler == sis_abi::signal::SIG_IGN { a.handler } else { sis_abi::signal::SIG_DFL };
-            *a = SigAction { handler, ..SigAction::default() };
+            let handler = if a.handler == sis_abi::signal::SIG_IGN {
+                a.handler
+            } else {
+                sis_abi::signal::SIG_DFL
+            };
+            *a = SigAction {
+                handler,
+                ..SigAction::default()
+            };
         }
         Self::of(all)
     }

@@ -16,7 +16,10 @@ pub struct Pending {
 impl Pending {
     /// Nothing pending.
     pub const fn new() -> Self {
-        Self { set: SigSet::EMPTY, queue: VecDeque::new() }
+        Self {
+            set: SigSet::EMPTY,
+            queue: VecDeque::new(),
+        }
     }
 
     /// Which signals.
@@ -59,7 +62,10 @@ impl Pending {
         let at = self.queue.iter().position(|i| i.signal == signal);
         let info = match at.and_then(|at| self.queue.remove(at)) {
             Some(info) => info,
-            None => SigInfo { code: 0, ..SigInfo::kernel(signal) },
+            None => SigInfo {
+                code: 0,
+                ..SigInfo::kernel(signal)
+            },
         };
         if !self.queue.iter().any(|i| i.signal == signal) {
             self.set = self.set.without(SigSet::of(&[signal]));

@@ -3,9 +3,7 @@
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::Ordering;
 
-use sis_abi::signal::{
-    DefaultAction, SIG_DFL, SIG_IGN, SIGCONT, SIGKILL, SigAction, SigInfo, SigSet, Signal, code,
-};
+use sis_abi::signal::{DefaultAction, SIG_DFL, SIG_IGN, SIGCONT, SIGKILL, SigAction, SigInfo, SigSet, Signal, code};
 
 use sis_machine::sync::Once;
 
@@ -174,11 +172,19 @@ fn choose(state: &SignalState, signal: Signal) -> Option<Arc<Thread>> {
     let is_candidate = |t: &&Arc<Thread>| !t.blocked().has(signal) && !t.is_exiting.load(Ordering::Relaxed);
     let first = state.threads.first().filter(is_candidate);
     // One without a signal yet takes it sooner.
-    first.filter(|t| t.work() & work::SIGNAL == 0).or_else(|| {
-        let mut idle = state.threads.iter().filter(is_candidate).filter(|t| t.work() & work::SIGNAL == 0);
-        idle.next().or(first).or_else(|| state.threads.iter().find(is_candidate))
-    })
-    .cloned()
+    first
+        .filter(|t| t.work() & work::SIGNAL == 0)
+        .or_else(|| {
+            let mut idle = state
+                .threads
+                .iter()
+                .filter(is_candidate)
+                .filter(|t| t.work() & work::SIGNAL == 0);
+            idle.next()
+                .or(first)
+                .or_else(|| state.threads.iter().find(is_candidate))
+        })
+        .cloned()
 }
 
 /// Takes the next pending signal of `wanted`, the thread's own first, without delivering it (sigtimedwait, signalfd).

@@ -13,7 +13,11 @@ pub struct AltStack {
 
 impl AltStack {
     /// None.
-    pub const NONE: Self = Self { base: 0, size: 0, is_autodisarm: false };
+    pub const NONE: Self = Self {
+        base: 0,
+        size: 0,
+        is_autodisarm: false,
+    };
 
     /// Whether `sp` lies on it. With SS_AUTODISARM it never counts as used.
     pub const fn contains(&self, sp: usize) -> bool {
