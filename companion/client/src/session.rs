@@ -257,7 +257,7 @@ impl Session {
                 reader.feed(bytes);
                 match reader.next_open::<Opened>() {
                     Ok(None) => {}
-                    Ok(Some(Opened::Welcome(welcome))) => self.greeted(welcome),
+                    Ok(Some(Opened::Welcome(welcome))) => self.greeted(now_ms, welcome),
                     Ok(Some(Opened::Refused(failure))) => self.refuse_and_close(failure.message),
                     Ok(Some(_)) => self.fail(now_ms, "the board answered the greeting with something else"),
                     Err(error) => self.fail(now_ms, &error.to_string()),
@@ -290,7 +290,7 @@ impl Session {
                     *metrics = None;
                 } else if let Some(id) = self.subscription_of(stream) {
                     // Ended without a word: from the cursor on again, with the rest of the connection.
-                    self.open_subscription(id);
+                    self.open_subscription(now_ms, id);
                 }
             }
             _ => {}
@@ -324,7 +324,8 @@ impl Session {
         let id = SubscriptionId(self.fresh_id());
         self.subscriptions.insert(id, Subscription::new(topic, start));
         if matches!(self.link, Link::Online { .. }) {
-            self.open_subscription(id);
+            // Its first stream: there is nothing yet to give up for.
+            self.open_subscription(0, id);
         }
         id
     }
@@ -361,7 +362,7 @@ impl Session {
         self.outputs.push_back(Output::Connect);
     }
 
-    fn greeted(&mut self, welcome: Welcome) {
+    fn greeted(&mut self, now_ms: u64, welcome: Welcome) {
         if let Err(sentence) = hello::check(&welcome.hello) {
             self.refuse_and_close(sentence);
             return;
@@ -376,7 +377,10 @@ impl Session {
             .push_back(Output::State(LinkState::Online(Box::new(welcome))));
         let ids: Vec<_> = self.subscriptions.keys().copied().collect();
         for id in ids {
-            self.open_subscription(id);
+            if let Some(subscription) = self.subscriptions.get_mut(&id) {
+                subscription.forgive();
+            }
+            self.open_subscription(now_ms, id);
         }
         if self.wants_metrics {
             self.open_metrics();
@@ -416,15 +420,21 @@ impl Session {
             .map(|(id, _)| *id)
     }
 
-    fn open_subscription(&mut self, id: SubscriptionId) {
+    fn open_subscription(&mut self, now_ms: u64, id: SubscriptionId) {
         let stream = StreamId(self.fresh_id());
-        if let Some(subscription) = self.subscriptions.get_mut(&id) {
-            let bytes = frame::encode(&subscription.open(stream));
-            self.outputs.push_back(Output::OpenStream {
-                stream,
-                subscription: Some(id),
-                bytes,
-            });
+        let Some(subscription) = self.subscriptions.get_mut(&id) else {
+            return;
+        };
+        match subscription.open(stream) {
+            Some(open) => {
+                let bytes = frame::encode(&open);
+                self.outputs.push_back(Output::OpenStream {
+                    stream,
+                    subscription: Some(id),
+                    bytes,
+                });
+            }
+            None => self.fail(now_ms, "the board ends a subscription again and again"),
         }
     }
 
@@ -437,7 +447,7 @@ impl Session {
             Ok(subscription::Next::GoOn) => {}
             Ok(subscription::Next::OpenAgain) => {
                 self.outputs.push_back(Output::CloseStream(stream));
-                self.open_subscription(id);
+                self.open_subscription(now_ms, id);
             }
             Ok(subscription::Next::Over) => {
                 self.outputs.push_back(Output::CloseStream(stream));

@@ -224,3 +224,6 @@ impl Store {
         lock.map_err(|source| StoreError::File { path, source })
     }
 }
+
+#[cfg(test)]
+mod tests;

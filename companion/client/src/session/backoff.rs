@@ -17,7 +17,7 @@ impl Backoff {
         // The generator stands still at zero.
         Self {
             ceiling_ms: FIRST_MS,
-            random: seed | 1,
+            random: if seed == 0 { 1 } else { seed },
         }
     }
 

@@ -14,7 +14,12 @@ pub(super) struct Subscription {
     start: Start,
     cursor: Option<Cursor>,
     stream: Option<Stream>,
+    /// Streams opened since the last event.
+    fruitless: u32,
 }
+
+/// So many streams in a row may bring nothing before the board is taken to be broken.
+const MAX_FRUITLESS: u32 = 10;
 
 #[derive(Debug)]
 struct Stream {
@@ -56,6 +61,7 @@ impl Subscription {
             start,
             cursor: None,
             stream: None,
+            fruitless: 0,
         }
     }
 
@@ -67,17 +73,26 @@ impl Subscription {
         self.stream.take().map(|stream| stream.id)
     }
 
-    /// The first frame of a stream that goes on where the subscription stands.
-    pub(super) fn open(&mut self, id: StreamId) -> Open {
+    /// A new connection: what an older one did counts no more.
+    pub(super) const fn forgive(&mut self) {
+        self.fruitless = 0;
+    }
+
+    /// The first frame of a stream that goes on where the subscription stands; `None` when too many have brought nothing.
+    pub(super) fn open(&mut self, id: StreamId) -> Option<Open> {
+        if self.fruitless == MAX_FRUITLESS {
+            return None;
+        }
+        self.fruitless += 1;
         self.stream = Some(Stream {
             id,
             reader: frame::Reader::new(MAX_FRAME_BYTES),
             phase: Phase::Opening,
         });
-        Open::Subscribe {
+        Some(Open::Subscribe {
             topic: self.topic,
             start: self.cursor.map_or(self.start, Start::After),
-        }
+        })
     }
 
     pub(super) fn feed(
@@ -184,6 +199,7 @@ impl Subscription {
             ..cursor
         };
         self.cursor = Some(cursor);
+        self.fruitless = 0;
         outputs.push_back(Output::Event {
             subscription: id,
             cursor,
