@@ -39,3 +39,24 @@ pub fn open(kind: FileType, dev: u64, flags: u32) -> Result<Arc<dyn File>> {
         None => Err(Errno::ENXIO),
     }
 }
+
+/// /proc/devices: majors in use.
+pub fn listing() -> alloc::string::String {
+    let keys: alloc::vec::Vec<Key> = DEVICES.lock().keys().copied().collect();
+    let mut out = alloc::string::String::new();
+    for (is_char, title) in [(true, "Character devices:\n"), (false, "\nBlock devices:\n")] {
+        out.push_str(title);
+        let mut majors: alloc::vec::Vec<u32> = keys.iter().filter(|k| k.0 == is_char).map(|k| k.1).collect();
+        majors.dedup();
+        for m in majors {
+            let name = match m {
+                1 if is_char => "mem",
+                4 | 5 if is_char => "tty",
+                10 if is_char => "misc",
+                _ => "device",
+            };
+            out.push_str(&alloc::format!("{m:>3} {name}\n"));
+        }
+    }
+    out
+}

@@ -387,6 +387,11 @@ impl FdTable {
             .collect()
     }
 
+    /// Descriptors that it has room for now (FDSize).
+    pub fn capacity(&self) -> usize {
+        self.slots.lock().len().next_power_of_two().max(64)
+    }
+
     /// The descriptors in use, in order.
     pub fn list(&self) -> Vec<(i32, Arc<OpenFile>)> {
         let slots = self.slots.lock();

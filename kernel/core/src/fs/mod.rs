@@ -8,6 +8,7 @@
 //! | [`open`](mod@open), [`names`] | opening; making, removing and moving names |
 //! | [`permission`], [`context`] | who may; where a process is |
 //! | [`tmpfs`], [`devfs`], [`initramfs`] | files in memory, device nodes, the first root |
+//! | [`procfs`], [`virt`], [`virt_tree`] | files that the kernel makes up |
 //! | [`pipe`] | pipes and FIFOs |
 //! | [`ready`], [`epoll`], [`eventfd`], [`timerfd`], [`signalfd`] | waiting for files, and files to wait for |
 
@@ -29,11 +30,14 @@ pub mod open;
 pub mod path;
 pub mod permission;
 pub mod pipe;
+pub mod procfs;
 pub mod ready;
 pub mod registry;
 pub mod signalfd;
 pub mod timerfd;
 pub mod tmpfs;
+pub mod virt;
+pub mod virt_tree;
 pub mod walk;
 
 use alloc::string::String;

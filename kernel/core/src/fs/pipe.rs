@@ -319,6 +319,11 @@ impl End {
         self.pipe.resize(bytes)
     }
 
+    /// The pipe.
+    pub fn pipe(&self) -> Arc<Pipe> {
+        self.pipe.clone()
+    }
+
     /// Bytes that a write takes now.
     pub fn free_bytes(&self) -> usize {
         self.pipe.free()
@@ -332,11 +337,6 @@ impl End {
             None if nonblock => Err(Errno::EAGAIN),
             None => self.pipe.writable.wait(ready),
         }
-    }
-
-    /// Another end of the same pipe, for an open of /proc/PID/fd/N.
-    pub fn reopen(&self, access: u32) -> Arc<dyn File> {
-        self.pipe.open_end(access & O_ACCMODE)
     }
 }
 

@@ -7,6 +7,7 @@ use sis_machine::sync::{Rank, SpinLock};
 
 use super::devfs;
 use super::mount::SuperBlock;
+use super::procfs;
 use super::tmpfs::TmpFs;
 use crate::{Errno, Result};
 
@@ -33,6 +34,11 @@ const BUILT_IN: &[Kind] = &[
         name: "ramfs",
         needs_device: false,
         open: |_, o| Ok(SuperBlock::new(TmpFs::new("ramfs", o)?)),
+    },
+    Kind {
+        name: "proc",
+        needs_device: false,
+        open: |_, _| Ok(procfs::superblock()),
     },
     Kind {
         name: "devtmpfs",

@@ -7,6 +7,7 @@
 mod area;
 mod fault;
 mod map;
+mod peek;
 mod shared;
 
 use alloc::string::String;

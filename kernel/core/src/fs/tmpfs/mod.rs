@@ -22,6 +22,13 @@ use options::Options;
 /// TMPFS_MAGIC (statfs(2)).
 const MAGIC: u64 = 0x0102_1994;
 
+static PAGES: AtomicUsize = AtomicUsize::new(0);
+
+/// Pages that files of every tmpfs have, for /proc/meminfo.
+pub fn pages_in_use() -> usize {
+    PAGES.load(Ordering::Relaxed)
+}
+
 /// What the nodes of one file system share.
 struct Shared {
     device: u64,
@@ -39,10 +46,12 @@ impl Shared {
             self.pages.fetch_sub(1, Ordering::Relaxed);
             return Err(Errno::ENOSPC);
         }
+        PAGES.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
     fn give_pages(&self, n: usize) {
+        PAGES.fetch_sub(n, Ordering::Relaxed);
         self.pages.fetch_sub(n, Ordering::Relaxed);
     }
 
