@@ -170,3 +170,12 @@ impl Cred {
         self
     }
 }
+
+impl Cred {
+    /// Whether a thread with this may look into one with `target` (ptrace(2), "Ptrace access mode checking").
+    pub const fn may_inspect(&self, target: &Self) -> bool {
+        let is_same = self.uid == target.uid && self.uid == target.euid && self.uid == target.suid;
+        let is_same_group = self.gid == target.gid && self.gid == target.egid && self.gid == target.sgid;
+        is_same && is_same_group || self.has(Capability::SysPtrace)
+    }
+}

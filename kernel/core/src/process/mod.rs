@@ -131,6 +131,8 @@ pub struct Process {
     pub(crate) has_execed: AtomicBool,
     pub(crate) is_subreaper: AtomicBool,
     pub(crate) is_dumpable: AtomicU32,
+    /// membarrier(2) has been asked to be ready.
+    pub(crate) has_membarrier: AtomicBool,
     pub(crate) personality: AtomicU32,
     pub(crate) nice: AtomicI32,
     /// oom_score_adj.
@@ -189,6 +191,7 @@ impl Process {
             has_execed: AtomicBool::new(false),
             is_subreaper: AtomicBool::new(false),
             is_dumpable: AtomicU32::new(1),
+            has_membarrier: AtomicBool::new(false),
             personality: AtomicU32::new(0),
             nice: AtomicI32::new(0),
             oom_adjust: AtomicI32::new(0),

@@ -47,15 +47,6 @@ pub enum Restart {
         /// Where the rest is stored when a handler interrupts it; 0 for nowhere.
         remaining: usize,
     },
-    /// poll(2) until a point of the monotonic clock.
-    Poll {
-        /// The array.
-        fds: usize,
-        /// Its length.
-        count: usize,
-        /// Nanoseconds.
-        until_ns: u64,
-    },
     /// futex(2) FUTEX_WAIT with a relative timeout.
     Futex {
         /// The word.
@@ -104,6 +95,10 @@ pub struct Thread {
     pub(crate) no_new_privs: AtomicBool,
     /// Sent to it when its parent ends; 0 for none.
     pub(crate) parent_death_signal: AtomicI32,
+    /// SCHED_*, for sched_getscheduler(2).
+    pub(crate) policy: AtomicU32,
+    /// prctl PR_SET_TIMERSLACK.
+    pub(crate) timer_slack_ns: AtomicU64,
     /// Nanoseconds in user mode.
     pub(crate) user_ns: AtomicU64,
     /// Faults answered without and with I/O.
@@ -153,6 +148,8 @@ impl Thread {
             robust_list: AtomicUsize::new(0),
             no_new_privs: AtomicBool::new(from.no_new_privs),
             parent_death_signal: AtomicI32::new(0),
+            policy: AtomicU32::new(0),
+            timer_slack_ns: AtomicU64::new(50_000),
             user_ns: AtomicU64::new(0),
             minor_faults: AtomicU64::new(0),
             major_faults: AtomicU64::new(0),

@@ -19,7 +19,7 @@ use sis_machine::sync::{IrqLock, Rank};
 use self::pending::Pending;
 use super::thread::{Thread, work};
 
-pub(crate) use self::send::{add_overrun, session_ended};
+pub(crate) use self::send::{add_overrun, flush, session_ended};
 pub use self::send::{dequeue, force, send_to_group, send_to_process, send_to_thread, set_session_hook};
 pub use sis_abi::signal::SigInfo as SignalInfo;
 
