@@ -6,7 +6,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI64, Ordering};
 
 use sis_abi::signal::{Detail, SIGALRM, SIGKILL, SIGPROF, SIGVTALRM, SIGXCPU, SigInfo, Signal, code};
 use sis_machine::sync::{IrqLock, Rank, SpinLock};
@@ -77,8 +77,6 @@ pub(crate) struct Alarm {
     pub(crate) clock: Clock,
     action: Action,
     state: IrqLock<State>,
-    /// Expirations that the last delivered signal stood for beyond the first.
-    overrun: AtomicI32,
 }
 
 impl Alarm {
@@ -93,7 +91,6 @@ impl Alarm {
             clock,
             action,
             state: IrqLock::new(Rank::Leaf, state),
-            overrun: AtomicI32::new(0),
         })
     }
 
@@ -227,7 +224,7 @@ struct Set {
 pub(crate) struct Timers {
     set: SpinLock<Set>,
     /// RLIMIT_CPU's hard limit in seconds, where interrupts can read it; below 0 for none.
-    cpu_hard_s: core::sync::atomic::AtomicI64,
+    cpu_hard_s: AtomicI64,
     /// Overrun of the signal delivered last, by timer.
     delivered: IrqLock<BTreeMap<i32, i32>>,
 }
@@ -246,7 +243,7 @@ impl Timers {
                     next_id: 0,
                 },
             ),
-            cpu_hard_s: core::sync::atomic::AtomicI64::new(-1),
+            cpu_hard_s: AtomicI64::new(-1),
             delivered: IrqLock::new(Rank::Leaf, BTreeMap::new()),
         }
     }

@@ -4,18 +4,26 @@
 //! flags, and delegates. A number without a row answers `ENOSYS` and is counted.
 
 mod args;
+mod cred;
 mod dir;
 mod epoll;
 mod event;
 mod fd;
 mod file;
+mod futex;
 mod io;
 pub mod memory;
 mod mount;
 mod pipe;
 mod poll;
+mod prctl;
+mod process;
+mod sched;
+mod signal;
 mod stat;
+pub mod system;
 pub mod table;
+mod time;
 mod xattr;
 
 use alloc::sync::Arc;

@@ -16,7 +16,9 @@ use crate::process::cred::{Capability, Cred};
 use crate::process::limits::Resource;
 use crate::process::table;
 use crate::process::thread::Thread;
+use crate::time::Deadline;
 use crate::user::{UserPtr, UserSlice};
+use crate::wait::{Sleep, WaitQueue};
 use crate::{Errno, Result, sched};
 
 /// This family's rows.
@@ -25,7 +27,7 @@ pub(super) const CALLS: &[Row] = &[
     partial(119, "sched_setscheduler", sched_setscheduler, "real-time policies answer EPERM"),
     built(120, "sched_getscheduler", sched_getscheduler),
     built(121, "sched_getparam", sched_getparam),
-    built(122, "sched_setaffinity", sched_setaffinity),
+    partial(122, "sched_setaffinity", sched_setaffinity, "another thread that runs moves when it next sleeps"),
     built(123, "sched_getaffinity", sched_getaffinity),
     built(124, "sched_yield", sched_yield),
     built(125, "sched_get_priority_max", sched_get_priority_max),
@@ -89,13 +91,18 @@ fn sched_setaffinity(call: &mut Call<'_>) -> Result<usize> {
         sched::ext(&task).set_affinity(mask);
         if mask & (1 << task.last_cpu()) == 0 {
             if Arc::ptr_eq(&thread, call.thread) {
-                sched::migrate_current();
+                migrate();
             } else {
                 thread.kick();
             }
         }
     }
     Ok(0)
+}
+
+/// A short sleep: the scheduler puts a task that wakes on a CPU that it may use.
+fn migrate() {
+    let _ = WaitQueue::new().wait_for(Sleep::Uninterruptible, Deadline::after_ns(1000), || None::<()>);
 }
 
 fn getcpu(call: &mut Call<'_>) -> Result<usize> {

@@ -7,11 +7,9 @@ use sis_abi::process::{Sysinfo, Utsname, uts_string};
 use sis_abi::system::{
     GetrandomFlags, LINUX_REBOOT_CMD_CAD_OFF, LINUX_REBOOT_CMD_CAD_ON, LINUX_REBOOT_CMD_HALT,
     LINUX_REBOOT_CMD_POWER_OFF, LINUX_REBOOT_CMD_RESTART, LINUX_REBOOT_CMD_RESTART2, LINUX_REBOOT_MAGIC1,
-    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C, SYSLOG_ACTION_CLEAR,
-    SYSLOG_ACTION_CLOSE, SYSLOG_ACTION_CONSOLE_LEVEL, SYSLOG_ACTION_CONSOLE_OFF, SYSLOG_ACTION_CONSOLE_ON,
-    SYSLOG_ACTION_OPEN, SYSLOG_ACTION_READ, SYSLOG_ACTION_READ_ALL, SYSLOG_ACTION_READ_CLEAR,
-    SYSLOG_ACTION_SIZE_BUFFER, SYSLOG_ACTION_SIZE_UNREAD,
+    LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C,
 };
+use sis_abi::system::syslog as actions;
 use sis_machine::mm::frames;
 use sis_machine::sync::{Rank, SpinLock};
 use sis_machine::{cpu, firmware, log};
@@ -26,7 +24,7 @@ use crate::{Errno, Result, random, sched};
 /// This family's rows.
 pub(super) const CALLS: &[Row] = &[
     built(92, "personality", personality),
-    partial(116, "syslog", syslog, "SYSLOG_ACTION_READ and SIZE_UNREAD answer what is there without waiting"),
+    partial(116, "syslog", syslog, "actions::READ and SIZE_UNREAD answer what is there without waiting"),
     partial(142, "reboot", reboot, "kexec and suspend"),
     built(160, "uname", uname),
     built(161, "sethostname", sethostname),
@@ -228,34 +226,51 @@ fn getrandom(call: &mut Call<'_>) -> Result<usize> {
 
 /// The first record that `dmesg` shows, after it has been cleared.
 static CLEARED_TO: AtomicU64 = AtomicU64::new(0);
-/// The first record that SYSLOG_ACTION_READ has not given.
+/// The first record that actions::READ has not given.
 static READ_TO: AtomicU64 = AtomicU64::new(0);
-/// Bytes that SYSLOG_ACTION_SIZE_BUFFER promises to suffice.
+/// Bytes that actions::SIZE_BUFFER promises to suffice.
 const LOG_BYTES: usize = 256 << 10;
 const CONSOLE_LEVEL_LEAST: u8 = 1;
 const CONSOLE_LEVEL_USUAL: u8 = 7;
 
-/// Records from `first` on as text, the newest that fit into `room` bytes, oldest first.
-fn log_text(first: u64, room: usize) -> Vec<u8> {
-    let records = log::read(first, usize::MAX);
+fn line_of(r: &log::Record) -> Vec<u8> {
+    let (s, us) = (r.time_ns / 1_000_000_000, r.time_ns / 1000 % 1_000_000);
+    alloc::format!("<{}>[{s:5}.{us:06}] {}\n", r.level, r.text).into_bytes()
+}
+
+/// Records from `first` on as text: the newest that fit into `room` bytes, oldest first.
+fn newest(first: u64, room: usize) -> Vec<u8> {
     let mut lines: Vec<Vec<u8>> = Vec::new();
     let mut total = 0;
-    for r in records.iter().rev() {
-        let (s, us) = (r.time_ns / 1_000_000_000, r.time_ns / 1000 % 1_000_000);
-        let line = alloc::format!("<{}>[{s:5}.{us:06}] {}\n", r.level, r.text).into_bytes();
-        if total + line.len() > room {
+    for line in log::read(first, usize::MAX).iter().rev().map(line_of) {
+        total += line.len();
+        if total > room {
             break;
         }
-        total += line.len();
         lines.push(line);
     }
     lines.reverse();
     lines.concat()
 }
 
+/// Records from `first` on as text: the oldest that fit into `room` bytes; and the first one that is left.
+fn oldest(first: u64, room: usize) -> (Vec<u8>, u64) {
+    let mut text = Vec::new();
+    let mut next = first;
+    for r in log::read(first, usize::MAX) {
+        let line = line_of(&r);
+        if text.len() + line.len() > room {
+            break;
+        }
+        text.extend_from_slice(&line);
+        next = r.seq + 1;
+    }
+    (text, next)
+}
+
 fn syslog(call: &mut Call<'_>) -> Result<usize> {
     let action = call.uint(0);
-    if !matches!(action, SYSLOG_ACTION_READ_ALL | SYSLOG_ACTION_SIZE_BUFFER)
+    if !matches!(action, actions::READ_ALL | actions::SIZE_BUFFER)
         && !call.thread.cred().has(Capability::Syslog)
         && !call.thread.cred().has(Capability::SysAdmin)
     {
@@ -263,43 +278,47 @@ fn syslog(call: &mut Call<'_>) -> Result<usize> {
     }
     let len = call.int(2);
     match action {
-        SYSLOG_ACTION_CLOSE | SYSLOG_ACTION_OPEN => Ok(0),
-        SYSLOG_ACTION_READ | SYSLOG_ACTION_READ_ALL | SYSLOG_ACTION_READ_CLEAR => {
+        actions::CLOSE | actions::OPEN => Ok(0),
+        actions::READ | actions::READ_ALL | actions::READ_CLEAR => {
             let room = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
             if call.usize(1) == 0 {
                 return Err(Errno::EINVAL);
             }
-            let is_stream = action == SYSLOG_ACTION_READ;
-            let from = if is_stream { &READ_TO } else { &CLEARED_TO };
-            let (_, end) = log::bounds();
-            let text = log_text(from.load(Ordering::Relaxed), room);
+            let (text, next) = if action == actions::READ {
+                oldest(READ_TO.load(Ordering::Relaxed), room)
+            } else {
+                let end = log::bounds().1;
+                (newest(CLEARED_TO.load(Ordering::Relaxed), room), end)
+            };
             let n = UserSlice::new(call.usize(1), room).write_prefix(&text)?;
-            if action != SYSLOG_ACTION_READ_ALL {
-                from.store(end, Ordering::Relaxed);
+            match action {
+                actions::READ => READ_TO.store(next, Ordering::Relaxed),
+                actions::READ_CLEAR => CLEARED_TO.store(next, Ordering::Relaxed),
+                _ => {}
             }
             Ok(n)
         }
-        SYSLOG_ACTION_CLEAR => {
+        actions::CLEAR => {
             CLEARED_TO.store(log::bounds().1, Ordering::Relaxed);
             Ok(0)
         }
-        SYSLOG_ACTION_CONSOLE_OFF => {
+        actions::CONSOLE_OFF => {
             log::set_console_level(CONSOLE_LEVEL_LEAST);
             Ok(0)
         }
-        SYSLOG_ACTION_CONSOLE_ON => {
+        actions::CONSOLE_ON => {
             log::set_console_level(CONSOLE_LEVEL_USUAL);
             Ok(0)
         }
-        SYSLOG_ACTION_CONSOLE_LEVEL => match len {
+        actions::CONSOLE_LEVEL => match len {
             1..=8 => {
                 log::set_console_level(len as u8);
                 Ok(0)
             }
             _ => Err(Errno::EINVAL),
         },
-        SYSLOG_ACTION_SIZE_UNREAD => Ok(log_text(READ_TO.load(Ordering::Relaxed), LOG_BYTES).len()),
-        SYSLOG_ACTION_SIZE_BUFFER => Ok(LOG_BYTES),
+        actions::SIZE_UNREAD => Ok(oldest(READ_TO.load(Ordering::Relaxed), usize::MAX).0.len()),
+        actions::SIZE_BUFFER => Ok(LOG_BYTES),
         _ => Err(Errno::EINVAL),
     }
 }

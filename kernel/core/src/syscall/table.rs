@@ -10,6 +10,14 @@ pub const NUMBERS: usize = 512;
 
 /// Every family. A family is added here.
 static FAMILIES: &[&[Row]] = &[
+    super::cred::CALLS,
+    super::futex::CALLS,
+    super::prctl::CALLS,
+    super::process::CALLS,
+    super::sched::CALLS,
+    super::signal::CALLS,
+    super::system::CALLS,
+    super::time::CALLS,
     super::memory::CALLS,
     super::dir::CALLS,
     super::epoll::CALLS,

@@ -46,8 +46,7 @@ pub fn send_to_group(pgid: u32, info: SigInfo) -> Result<()> {
 
 /// Sends the running thread a signal that it cannot avoid: blocked or ignored, it takes its default action.
 pub fn force(thread: &Arc<Thread>, info: SigInfo) {
-    let process = &thread.process;
-    let mut state = process.signal.lock();
+    let state = thread.process.signal.lock();
     let action = state.actions.get(info.signal);
     let is_blocked = thread.blocked().has(info.signal);
     if is_blocked || action.handler == SIG_IGN {
@@ -57,7 +56,6 @@ pub fn force(thread: &Arc<Thread>, info: SigInfo) {
     }
     thread.pending.lock().push(info);
     recompute(&state, thread);
-    drop(state);
 }
 
 fn send_locked(process: &Process, state: &mut SignalState, info: SigInfo, to: Option<&Arc<Thread>>) -> Result<()> {
