@@ -94,7 +94,8 @@ impl Device {
         Ok(id)
     }
 
-    async fn read(&mut self) -> io::Result<Message> {
+    /// The next message; `None` for one that does not decode, which harms no other: the device keeps them apart.
+    async fn read(&mut self) -> io::Result<Option<Message>> {
         let Self { file, buffer, .. } = self;
         let len = file
             .async_io(Interest::READABLE, |mut file: &File| file.read(buffer))
@@ -102,14 +103,20 @@ impl Device {
         if len == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Message::from_cbor(&buffer[..len]).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        match Message::from_cbor(&buffer[..len]) {
+            Ok(message) => Ok(Some(message)),
+            Err(error) => {
+                stderr::error(format_args!("control device: {error}"));
+                Ok(None)
+            }
+        }
     }
 
     async fn ask(&mut self, body: RequestBody) -> io::Result<ResponseBody> {
         let asked = self.write(body).await?;
         loop {
             match self.read().await? {
-                Message::Response { id, body } if id == asked => return Ok(body),
+                Some(Message::Response { id, body }) if id == asked => return Ok(body),
                 _ => {}
             }
         }
@@ -167,15 +174,16 @@ async fn tell_from(mut device: Device, seen: &mut u64, teller: &mpsc::Sender<Tol
     device.write(RequestBody::Subscribe { after_seq: *seen }).await?;
     loop {
         let told = match device.read().await? {
-            Message::Event(event) => {
+            Some(Message::Event(event)) => {
                 *seen = event.seq;
                 Told::Event(Box::new(event))
             }
-            Message::Lost { count } => Told::Lost(count),
-            Message::Response {
+            Some(Message::Lost { count }) => Told::Lost(count),
+            None => Told::Lost(1),
+            Some(Message::Response {
                 body: ResponseBody::Error(failure),
                 ..
-            } => {
+            }) => {
                 return Err(io::Error::other(failure.message));
             }
             _ => continue,
@@ -185,3 +193,6 @@ async fn tell_from(mut device: Device, seen: &mut u64, teller: &mpsc::Sender<Tol
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

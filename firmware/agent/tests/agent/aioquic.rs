@@ -1,6 +1,6 @@
 //! A second, independent QUIC implementation: aioquic, in Python.
 //!
-//! Runs where `$SIS_PYTHON`, the project's virtual environment (`cargo sis setup` makes it in `target/venv`) or `python3` has aioquic, and says
+//! Runs where `$SIS_PYTHON`, the project's virtual environment (`cargo sis setup` makes it in `target/sis/venv`) or `python3` has aioquic, and says
 //! so where none has; with `SIS_REQUIRE_AIOQUIC` set that is a failure.
 
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn python() -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
     let candidates = chosen
         .into_iter()
-        .chain([target.join("venv/bin/python3"), "python3".into()]);
+        .chain([target.join("sis/venv/bin/python3"), "python3".into()]);
     candidates.into_iter().find(|python| {
         let check = Command::new(python)
             .args(["-c", "import aioquic"])
