@@ -9,10 +9,11 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use sis_machine::mm::frames::Frame;
 use sis_machine::sync::{Mutex, Rank, SpinLock};
 
 use super::flags::{O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH};
-use super::inode::{Inode, Metadata};
+use super::inode::{FileType, Inode, Metadata};
 use super::locks;
 use super::path::Path;
 use crate::poll::{Events, PollTable};
@@ -171,6 +172,17 @@ impl OpenFile {
         }
     }
 
+    /// Its pages for mmap(2), with its name for /proc/PID/maps.
+    pub fn mmap(&self) -> Result<Arc<dyn PageSource>> {
+        let pages = self.ops.mmap()?;
+        let name = match &self.path {
+            Some(path) if path.dentry.kind() == FileType::Regular => MappedName::Path(path.clone()),
+            Some(_) => return Ok(pages),
+            None => MappedName::Text(self.ops.describe()),
+        };
+        Ok(Arc::new(Mapped { pages, name }))
+    }
+
     /// Locks are held in its name and end with it.
     pub(super) fn note_locks(&self) {
         self.has_locks.store(true, Ordering::Relaxed);
@@ -243,6 +255,38 @@ impl OpenFile {
         let (n, after) = self.ops.write(from, *position, flags)?;
         *position = after;
         Ok(n)
+    }
+}
+
+enum MappedName {
+    Path(Path),
+    Text(String),
+}
+
+/// A file's pages with its name.
+struct Mapped {
+    pages: Arc<dyn PageSource>,
+    name: MappedName,
+}
+
+impl PageSource for Mapped {
+    fn page(&self, index: u64, write: bool) -> Result<Frame> {
+        self.pages.page(index, write)
+    }
+
+    fn size(&self) -> u64 {
+        self.pages.size()
+    }
+
+    fn name(&self) -> String {
+        match &self.name {
+            MappedName::Path(p) => String::from_utf8_lossy(&p.display(&super::root())).into_owned(),
+            MappedName::Text(t) => t.clone(),
+        }
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        self.pages.identity()
     }
 }
 

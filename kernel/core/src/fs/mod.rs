@@ -8,7 +8,7 @@
 //! | [`open`](mod@open), [`names`] | opening; making, removing and moving names |
 //! | [`permission`], [`context`] | who may; where a process is |
 //! | [`tmpfs`], [`devfs`], [`initramfs`] | files in memory, device nodes, the first root |
-//! | [`procfs`], [`virt`], [`virt_tree`] | files that the kernel makes up |
+//! | [`procfs`], [`sysfs`], [`virt`], [`virt_tree`] | files that the kernel makes up |
 //! | [`pipe`] | pipes and FIFOs |
 //! | [`ready`], [`epoll`], [`eventfd`], [`timerfd`], [`signalfd`] | waiting for files, and files to wait for |
 
@@ -34,6 +34,7 @@ pub mod procfs;
 pub mod ready;
 pub mod registry;
 pub mod signalfd;
+pub mod sysfs;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod virt;

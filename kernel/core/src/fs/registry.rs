@@ -7,8 +7,8 @@ use sis_machine::sync::{Rank, SpinLock};
 
 use super::devfs;
 use super::mount::SuperBlock;
-use super::procfs;
 use super::tmpfs::TmpFs;
+use super::{procfs, sysfs};
 use crate::{Errno, Result};
 
 /// A kind of file system.
@@ -39,6 +39,11 @@ const BUILT_IN: &[Kind] = &[
         name: "proc",
         needs_device: false,
         open: |_, _| Ok(procfs::superblock()),
+    },
+    Kind {
+        name: "sysfs",
+        needs_device: false,
+        open: |_, _| Ok(sysfs::superblock()),
     },
     Kind {
         name: "devtmpfs",

@@ -58,7 +58,10 @@ impl Tree {
         let mut parts = path.split('/').filter(|p| !p.is_empty()).peekable();
         while let Some(part) = parts.next() {
             if parts.peek().is_none() {
-                let ino = NEXT_INO.fetch_add(1, Ordering::Relaxed);
+                let ino = match &entry {
+                    Entry::Directory(d) => d.ino,
+                    _ => NEXT_INO.fetch_add(1, Ordering::Relaxed),
+                };
                 let old = at.entries.lock().insert(String::from(part), (ino, entry));
                 drop(old);
                 return;
@@ -75,6 +78,11 @@ impl Tree {
                 }
             };
         }
+    }
+
+    /// A directory, empty at first.
+    pub fn add_directory(self: &Arc<Self>, path: &str) {
+        self.add(path, Entry::Directory(Self::new(self.dev)));
     }
 
     /// A file that is only read.

@@ -126,7 +126,7 @@ fn mmap(call: &mut Call<'_>) -> Result<usize> {
         if protection.exec && !protection.read {
             protection.read = true;
         }
-        vm.map_file(place, len, protection, is_shared, file.ops.mmap()?, offset)?
+        vm.map_file(place, len, protection, is_shared, file.mmap()?, offset)?
     };
     if flags & (MAP_POPULATE | MAP_LOCKED) != 0 && flags & MAP_NONBLOCK == 0 {
         populate(&vm, at, len, protection);

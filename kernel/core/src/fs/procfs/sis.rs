@@ -10,12 +10,13 @@ use sis_machine::mm::frames;
 use super::system::{ready, text};
 use crate::fs::virt_tree::Tree;
 use crate::syscall::{Coverage, table};
-use crate::{sched, vm};
+use crate::{init, sched, vm};
 
 /// Registers them.
 pub(super) fn add(tree: &Arc<Tree>) {
     tree.add_file("sis/syscalls", || ready(syscalls()));
     tree.add_file("sis/metrics", || ready(metrics()));
+    tree.add_file("sis/boot", || ready(boot()));
 }
 
 /// Every number: `number name coverage calls`, and what is missing of partial ones. Numbers without a row are listed
@@ -58,5 +59,17 @@ fn metrics() -> String {
         writeln!(out, "faults_cow {}", faults.copy_on_write)?;
         writeln!(out, "faults_total_ns {}", faults.total_ns)?;
         writeln!(out, "context_switches {}", sched::context_switches())
+    })
+}
+
+/// What is known of the boot, one `name value` a line.
+fn boot() -> String {
+    text(|out| {
+        if let Some(f) = init::facts() {
+            writeln!(out, "board {}", f.board)?;
+            writeln!(out, "mmu_enable_ns {}", f.mmu_enable_ns)?;
+        }
+        writeln!(out, "boot_time_ns {}", init::boot_time_ns())?;
+        writeln!(out, "cpus {}", init::cpus())
     })
 }

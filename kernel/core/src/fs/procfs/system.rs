@@ -35,6 +35,9 @@ pub(super) fn add(tree: &Arc<Tree>) {
     tree.add_file("interrupts", || Ok(interrupts().into_bytes()));
     tree.add_file("vmstat", || Ok(vmstat().into_bytes()));
     tree.add_file("devices", || Ok(crate::fs::device::listing().into_bytes()));
+    tree.add_file("cmdline", || {
+        Ok(alloc::format!("{}\n", crate::init::facts().map_or("", |f| f.cmdline.as_str())).into_bytes())
+    });
     tree.add_file("swaps", || {
         Ok(b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".to_vec())
     });

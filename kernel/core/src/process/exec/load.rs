@@ -233,7 +233,7 @@ fn map_segment(
     let mut from = begin;
     if segment.filesz > 0 {
         let offset = segment.offset - (vaddr - begin) as u64;
-        let source = file.ops.mmap()?;
+        let source = file.mmap()?;
         if segment
             .offset
             .checked_add(segment.filesz)
