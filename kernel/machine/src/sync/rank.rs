@@ -71,10 +71,10 @@ pub enum Rank {
     Leaf = 40,
     /// Waiters of one object.
     WaitQueue = 41,
-    /// Timers of one CPU.
-    Timers = 42,
     /// One CPU's run queue.
-    RunQueue = 43,
+    RunQueue = 42,
+    /// Timers of one CPU; the run queue sets the end of a slice.
+    Timers = 43,
     /// ASID allocator.
     Asid = 44,
     /// Kernel virtual address space.
