@@ -11,7 +11,6 @@ use sis_abi::system::{
 };
 use sis_abi::system::syslog as actions;
 use sis_machine::mm::frames;
-use sis_machine::sync::{Rank, SpinLock};
 use sis_machine::{cpu, firmware, log};
 
 use super::{Call, Row, built, partial};
@@ -19,7 +18,7 @@ use crate::process::cred::Capability;
 use crate::process::limits::{INFINITY, NR_OPEN, Resource, Rlimit};
 use crate::process::table;
 use crate::user::{UserPtr, UserSlice};
-use crate::{Errno, Result, random, sched};
+use crate::{Errno, Result, random, sched, uts};
 
 /// This family's rows.
 pub(super) const CALLS: &[Row] = &[
@@ -37,60 +36,37 @@ pub(super) const CALLS: &[Row] = &[
     partial(283, "membarrier", membarrier, "MEMBARRIER_CMD_FLAG_CPU and rseq commands"),
 ];
 
-/// What uname(2) calls the release: programs want a Linux of a certain age.
-pub const RELEASE: &str = "6.1.0-sis";
-
-struct Names {
-    host: Vec<u8>,
-    domain: Vec<u8>,
-}
-
-static NAMES: SpinLock<Names> = SpinLock::new(Rank::Leaf, Names { host: Vec::new(), domain: Vec::new() });
-
-/// The host's name.
-pub fn host_name() -> Vec<u8> {
-    let names = NAMES.lock();
-    if names.host.is_empty() { b"(none)".to_vec() } else { names.host.clone() }
-}
-
-/// The domain's name.
-pub fn domain_name() -> Vec<u8> {
-    let names = NAMES.lock();
-    if names.domain.is_empty() { b"(none)".to_vec() } else { names.domain.clone() }
-}
-
 fn uname(call: &mut Call<'_>) -> Result<usize> {
-    let version = alloc::format!("#1 SMP {}", crate::VERSION);
     let out = Utsname {
-        sysname: uts_string(b"Linux"),
-        nodename: uts_string(&host_name()),
-        release: uts_string(RELEASE.as_bytes()),
-        version: uts_string(version.as_bytes()),
-        machine: uts_string(b"aarch64"),
-        domainname: uts_string(&domain_name()),
+        sysname: uts_string(uts::SYSNAME.as_bytes()),
+        nodename: uts_string(&uts::hostname()),
+        release: uts_string(uts::RELEASE.as_bytes()),
+        version: uts_string(uts::VERSION.as_bytes()),
+        machine: uts_string(uts::MACHINE.as_bytes()),
+        domainname: uts_string(&uts::domainname()),
     };
     UserPtr::<Utsname>::new(call.usize(0)).write(&out)?;
     Ok(0)
 }
 
-/// Reads a name of at most 64 bytes.
+/// Reads a name of at most 64 bytes; `EINVAL` for a longer one.
 fn read_name(call: &Call<'_>) -> Result<Vec<u8>> {
     if !call.thread.cred().has(Capability::SysAdmin) {
         return Err(Errno::EPERM);
     }
     let len = usize::try_from(call.int(1)).map_err(|_| Errno::EINVAL)?;
-    UserSlice::new(call.usize(0), len).read_to_vec(64)
+    UserSlice::new(call.usize(0), len).read_to_vec(uts::NAME_MAX)
 }
 
 fn sethostname(call: &mut Call<'_>) -> Result<usize> {
     let name = read_name(call)?;
-    NAMES.lock().host = name;
+    uts::set_hostname(&name);
     Ok(0)
 }
 
 fn setdomainname(call: &mut Call<'_>) -> Result<usize> {
     let name = read_name(call)?;
-    NAMES.lock().domain = name;
+    uts::set_domainname(&name);
     Ok(0)
 }
 
