@@ -30,9 +30,30 @@ pub(crate) fn wall_ms() -> Option<u64> {
         .filter(|ms| *ms >= PLAUSIBLE_MS)
 }
 
+/// The Unix milliseconds of a moment of `CLOCK_MONOTONIC`, by the clocks as they stand now; `None` while the clock was not set.
+pub(crate) fn wall_ms_of(ts_ns: u64) -> Option<u64> {
+    let ago_ms = monotonic_ns().saturating_sub(ts_ns) / 1_000_000;
+    wall_ms().map(|now_ms| now_ms.saturating_sub(ago_ms))
+}
+
 fn nanoseconds(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
     seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_of_the_past_has_its_own_time_of_day() {
+        let (now_ns, now_ms) = (monotonic_ns(), wall_ms().unwrap());
+        let then_ms = wall_ms_of(now_ns - 5_000_000_000).unwrap();
+        assert!(
+            (4_900..5_100).contains(&(now_ms - then_ms)),
+            "{then_ms} is not 5 s before {now_ms}"
+        );
+    }
 }

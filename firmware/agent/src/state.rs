@@ -126,7 +126,7 @@ impl State {
                 } else {
                     &self.events
                 };
-                let wall_ms = event.wall_ms.or_else(clock::wall_ms);
+                let wall_ms = event.wall_ms.or_else(|| clock::wall_ms_of(event.ts_ns));
                 log.append(event.ts_ns, wall_ms, event.kind, Some(event.seq));
             }
             Told::Unnumbered { ts_ns, kind } => {
@@ -135,7 +135,7 @@ impl State {
                 } else {
                     &self.events
                 };
-                log.append(ts_ns, clock::wall_ms(), kind, None);
+                log.append(ts_ns, clock::wall_ms_of(ts_ns), kind, None);
             }
             Told::Lost(count) => self.record(EventKind::Lost { count }),
         }

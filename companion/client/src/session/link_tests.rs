@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
-use sis_protocol::control::EventKind;
-use sis_protocol::wire::EventFrame;
+use sis_protocol::control::{Event, EventKind};
+use sis_protocol::wire::{Cursor, EventFrame};
 
 use super::*;
 

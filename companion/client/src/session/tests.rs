@@ -1,6 +1,6 @@
-use sis_protocol::control::{ErrorCode, EventKind, Metrics};
+use sis_protocol::control::{ErrorCode, Event, EventKind, Failure, Metrics};
 use sis_protocol::pairing::Role;
-use sis_protocol::wire::{AgentBody, AgentRequest, EventFrame, split};
+use sis_protocol::wire::{AgentBody, AgentRequest, Cursor, EventFrame, split};
 
 use super::*;
 
