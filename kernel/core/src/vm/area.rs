@@ -99,7 +99,7 @@ impl Area {
     }
 
     /// Cuts it at `at`; it keeps the front.
-    fn split_at(&mut self, start: usize, at: usize) -> Self {
+    pub(super) fn split_at(&mut self, start: usize, at: usize) -> Self {
         let mut back = self.clone();
         let pages = ((at - start) / PAGE) as u64;
         match &mut back.backing {

@@ -271,8 +271,8 @@ impl Vm {
             .checked_add(old_len)
             .filter(|e| *e <= area.end)
             .ok_or(Errno::EFAULT)?;
-        let mut grown = area.clone();
-        let _ = start;
+        let mut front = area.clone();
+        let moved = if old > start { front.split_at(start, old) } else { front };
         if fixed.is_none() && new_len <= old_len {
             let gone = inner.areas.remove(old + new_len, old_end);
             inner.space.unmap_range(old + new_len, old_end);
@@ -283,7 +283,7 @@ impl Vm {
             && area.end == old_end
             && inner.areas.is_free(old_end, old.saturating_add(new_len))
             && old.checked_add(new_len).is_some_and(|e| e <= HIGHEST)
-            && !matches!(grown.backing, Backing::Kernel(..))
+            && !matches!(moved.backing, Backing::Kernel(..))
         {
             let mut parts = inner.areas.remove(old, old_end);
             if let Some((at, mut a)) = parts.pop() {
@@ -302,27 +302,14 @@ impl Vm {
                 return Err(Errno::EINVAL);
             }
         }
-        let mut parts = inner.areas.remove(old, old_end);
-        let Some((_, mut moved)) = parts.pop() else {
-            return Err(Errno::EFAULT);
-        };
-        grown.backing = moved.backing.clone();
-        let place = fixed.map_or(Place::Hint(0), Place::Fixed);
+        // The old range stays taken while a new one is looked for: the two must not overlap.
         let target = inner.map(MapRequest {
-            place,
+            place: fixed.map_or(Place::Hint(0), Place::Fixed),
             len: new_len,
-            protection: grown.protection,
-            backing: grown.backing,
-            label: grown.label,
-        });
-        let target = match target {
-            Ok(t) => t,
-            Err(e) => {
-                moved.end = old_end;
-                inner.areas.insert(old, moved);
-                return Err(e);
-            }
-        };
+            protection: moved.protection,
+            backing: moved.backing,
+            label: moved.label,
+        })?;
         let mut at = 0;
         while at < old_len.min(new_len) {
             if let Some((frame, rights)) = inner.space.take(old + at)
@@ -334,7 +321,9 @@ impl Vm {
             }
             at += PAGE;
         }
+        let gone = inner.areas.remove(old, old_end);
         inner.space.unmap_range(old, old_end);
+        drop(gone);
         Ok(target)
     }
 
