@@ -3,6 +3,7 @@
 mod aioquic;
 mod delivery;
 mod hostile;
+mod network;
 mod pairing;
 mod program;
 mod support;
