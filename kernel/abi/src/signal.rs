@@ -423,11 +423,15 @@ impl SigInfo {
 
     /// From user memory, but of `signal`, whatever the bytes say (rt_sigqueueinfo(2)).
     pub fn from_bytes_as(b: &[u8; Self::SIZE], signal: Signal) -> Self {
-        let word = |at: usize| {
-            i32::from_le_bytes(b.get(at..).and_then(|r| r.first_chunk()).copied().unwrap_or_default())
-        };
+        let word =
+            |at: usize| i32::from_le_bytes(b.get(at..).and_then(|r| r.first_chunk()).copied().unwrap_or_default());
         let raw = b.last_chunk::<112>().copied().unwrap_or([0; 112]);
-        Self { signal, errno: word(4), code: word(8), detail: Detail::Raw(raw) }
+        Self {
+            signal,
+            errno: word(4),
+            code: word(8),
+            detail: Detail::Raw(raw),
+        }
     }
 
     /// From user memory; `None` for a signal number that does not exist.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, format, println, process::Command, string::String, vec::Vec};
 
-use crate::{Errno, Layout, fs, layout::Described, mm, nr, poll, process, sigframe, system, time, tty};
+use crate::{Errno, Layout, fs, layout::Described, mm, net, nr, poll, process, sigframe, system, time, tty};
 
 /// Headers that can be included together, and what is in them.
 struct Group {
@@ -197,6 +197,53 @@ fn groups() -> Vec<Group> {
                 sigframe::FpRegisters::DESCRIBED,
                 process::Sigevent::DESCRIBED,
             ],
+        },
+        Group {
+            name: "sockets",
+            includes: &[
+                "sys/socket.h",
+                "netinet/in.h",
+                "netinet/tcp.h",
+                "netinet/udp.h",
+                "sys/un.h",
+                "net/if.h",
+                "linux/sockios.h"
+            ],
+            constants: std::vec![
+                net::FAMILY_LIST,
+                net::SOCKET_LIST,
+                net::IP_LIST,
+                net::IPV6_LIST,
+                net::TCP_LIST,
+                net::SIOC_LIST,
+            ],
+            enumerators: std::vec![
+                net::TYPE_LIST,
+                net::LEVEL_LIST,
+                net::SCM_LIST,
+                net::MsgFlags::LIST,
+                net::InterfaceFlags::LIST,
+                net::SHUTDOWN_LIST,
+            ],
+            structures: std::vec![
+                net::SockaddrIn::DESCRIBED,
+                net::SockaddrIn6::DESCRIBED,
+                net::SockaddrUn::DESCRIBED,
+                net::Msghdr::DESCRIBED,
+                net::Mmsghdr::DESCRIBED,
+                net::Cmsghdr::DESCRIBED,
+                net::Ucred::DESCRIBED,
+                net::InPktinfo::DESCRIBED,
+                net::In6Pktinfo::DESCRIBED,
+                net::Linger::DESCRIBED,
+            ],
+        },
+        Group {
+            name: "datagrams",
+            includes: &["linux/udp.h"],
+            constants: std::vec![net::UDP_LIST],
+            enumerators: std::vec![],
+            structures: std::vec![],
         },
         Group {
             name: "terminals",

@@ -234,7 +234,7 @@ impl<'a> Reader<'a> {
     /// The next entry, `None` at the end of the image. After an error there is nothing more.
     ///
     /// # Errors
-    /// [`Error`] when the image is malformed; the entries before were good.
+    /// [`struct@Error`] when the image is malformed; the entries before were good.
     pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, Error> {
         if self.has_failed {
             return Ok(None);

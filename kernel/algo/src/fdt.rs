@@ -83,7 +83,7 @@ impl<'a> Fdt<'a> {
     /// Checks a blob; bytes after its total size are ignored.
     ///
     /// # Errors
-    /// [`Error`] when it is no device tree, is cut short, or is malformed anywhere.
+    /// [`enum@Error`] when it is no device tree, is cut short, or is malformed anywhere.
     pub fn new(bytes: &'a [u8]) -> Result<Self, Error> {
         if be32(bytes, 0).ok_or(Error::Truncated)? != MAGIC {
             return Err(Error::BadMagic);

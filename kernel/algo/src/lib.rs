@@ -1,4 +1,19 @@
-//! Pure kernel algorithms, host-tested.
+//! Pure kernel algorithms: functions of their inputs, tested on the host.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`buddy`] | page frames by the buddy system, bookkeeping outside of the frames |
+//! | [`cmdline`] | the kernel command line, split as Linux splits it |
+//! | [`cpio`] | initramfs images: newc archives, plain and gzip |
+//! | [`elf`] | what `execve` needs of an ELF64 file |
+//! | [`fdt`] | flattened device trees |
+//! | [`interval_map`] | ranges of addresses with values: an address space's mappings |
+//! | [`vdso`] | builds the vDSO's ELF image around given code |
+//!
+//! What comes from outside (a boot loader's tree, an archive, a program) is parsed without a panic and within bounds, whatever its bytes.
+//!
+//! Not here: anything that reads a clock, touches hardware, locks or sleeps; and nothing that knows Linux's numbers, because the machine
+//! layer stands on this crate (the line discipline, which needs them, is `kernel/ldisc`).
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::indexing_slicing)]
