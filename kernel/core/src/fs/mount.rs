@@ -267,8 +267,8 @@ pub fn detach(mount: &Arc<Mount>, lazily: bool) -> Result<()> {
         if is_parent && !lazily {
             return Err(Errno::EBUSY);
         }
-        // Two in the table, one with the caller, one in the caller's path; every other user has its own.
-        if !lazily && Arc::strong_count(mount) > 4 {
+        // Two in the table and one with the caller; every other user has its own.
+        if !lazily && Arc::strong_count(mount) > 3 {
             return Err(Errno::EBUSY);
         }
         let mut ids = alloc::vec![mount.id];

@@ -27,7 +27,8 @@ fn state(process: &Process, thread: Option<&Thread>) -> (char, &'static str) {
     match thread.and_then(|t| t.task()) {
         Some(task) if !task.is_parked() => ('R', "running"),
         Some(_) => ('S', "sleeping"),
-        None => ('X', "dead"),
+        // Its last thread is on its way out.
+        None => ('Z', "zombie"),
     }
 }
 
