@@ -22,6 +22,7 @@ extern crate alloc;
 
 pub mod fs;
 pub mod init;
+pub mod net;
 pub mod poll;
 pub mod process;
 pub mod random;

@@ -355,6 +355,26 @@ pub fn set_ethernet(frame: &mut [u8], dst: Mac, src: Mac, ethertype: u16) {
     put(frame, 12, &ethertype.to_be_bytes());
 }
 
+/// Sets TOS or traffic class of a built packet.
+pub fn set_tos(frame: &mut [u8], tos: u8) {
+    let Some(ip) = frame.get_mut(ETHERNET..) else { return };
+    match ip.first().map(|b| b >> 4) {
+        Some(4) => {
+            put(ip, 1, &[tos]);
+            put(ip, 10, &[0, 0]);
+            let check = fold(sum(0, ip.get(..20).unwrap_or_default()));
+            put(ip, 10, &check.to_be_bytes());
+        }
+        Some(6) => {
+            if let Some([a, b, ..]) = ip.get_mut(..2) {
+                *a = 0x60 | (tos >> 4);
+                *b = (tos << 4) | (*b & 15);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Udp<'a> {

@@ -176,10 +176,15 @@ impl RouteTable {
     /// Finds the way to `dst`; `iface` not 0 allows that interface only.
     pub fn lookup(&self, dst: IpAddr, iface: u32) -> Option<Hop> {
         if self.is_local(dst) {
+            let source = if dst.is_loopback() && dst.is_ipv4() {
+                Ipv4Addr::LOCALHOST.into()
+            } else {
+                dst
+            };
             return Some(Hop {
                 iface: LOOPBACK,
                 next: dst,
-                source: dst,
+                source,
                 is_local: true,
             });
         }

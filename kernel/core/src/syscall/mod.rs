@@ -20,6 +20,7 @@ mod prctl;
 mod process;
 mod sched;
 mod signal;
+mod socket;
 mod stat;
 pub mod system;
 pub mod table;

@@ -16,6 +16,7 @@ static FAMILIES: &[&[Row]] = &[
     super::process::CALLS,
     super::sched::CALLS,
     super::signal::CALLS,
+    super::socket::CALLS,
     super::system::CALLS,
     super::time::CALLS,
     super::memory::CALLS,

@@ -152,6 +152,15 @@ fn unreachable_quotes_the_packet() {
     }
 }
 
+#[test]
+fn the_tos_of_a_built_packet_can_be_set() {
+    for (src, dst) in [("10.0.2.15", "10.0.2.2"), ("fe80::1", "fe80::2")] {
+        let mut f = out(src, dst).udp(1, 2, b"x");
+        set_tos(&mut f, 0xb9);
+        assert_eq!(parse_ip(&f[ETHERNET..]).unwrap().0.tos, 0xb9);
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..120)) {

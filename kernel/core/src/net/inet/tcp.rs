@@ -1,0 +1,993 @@
+//! TCP sockets (tcp(7)).
+//!
+//! A connection with another machine is one of [`connections`]; one with this machine is a pair of
+//! [`Pipe`](super::super::pipe::Pipe)s and never becomes a packet.
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use sis_machine::sync::{Mutex, Once, Rank, SpinLock};
+use sis_netstack::packet::TCP;
+use sis_netstack::ports::{Binding, PortTable};
+use sis_netstack::sockaddr::SockAddr;
+use sis_netstack::tcp::State;
+
+use super::super::interface::LOOPBACK_COUNTERS;
+use super::super::message::{Incoming, MsgFlags, Outgoing};
+use super::super::options::{Bits, SOL_SOCKET, bytes, int, so};
+use super::super::pipe::{Ends, Taking};
+use super::super::random_u64;
+use super::super::socket::{Common, Kind, Protocol, Shutdown};
+use super::super::stack;
+use super::connections::{self, ConnId, Opening, Tuning};
+use super::listener::{Arrival, Listener};
+use super::options::{IpOptions, Switches};
+use super::{any, inside, may_bind_port, outside, reachable, scope_of};
+use crate::poll::Events;
+use crate::{Errno, Result};
+
+/// IPPROTO_TCP as an option level.
+const SOL_TCP: i32 = 6;
+/// Most connections that wait for accept(2) (`net.core.somaxconn`).
+const MAX_BACKLOG: usize = 4096;
+/// Bytes moved between a program and a connection at once.
+const CHUNK: usize = 16 * 1024;
+/// Bytes of a connection's buffers unless SO_RCVBUF and SO_SNDBUF say otherwise.
+const BUFFER: usize = 64 * 1024;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// TCP_* numbers.
+mod name {
+    pub(super) const NODELAY: i32 = 1;
+    pub(super) const MAXSEG: i32 = 2;
+    pub(super) const KEEPIDLE: i32 = 4;
+    pub(super) const KEEPINTVL: i32 = 5;
+    pub(super) const KEEPCNT: i32 = 6;
+    pub(super) const INFO: i32 = 11;
+    pub(super) const CONGESTION: i32 = 13;
+    pub(super) const USER_TIMEOUT: i32 = 18;
+}
+
+/// Bytes of `struct tcp_info` that are filled (all of it up to tcpi_total_retrans).
+const INFO_BYTES: usize = 104;
+
+static PORTS: SpinLock<PortTable<Weak<TcpSocket>>> = SpinLock::new(Rank::Leaf, PortTable::new());
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Where a socket is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    Idle,
+    Listening,
+    Connecting,
+    Connected,
+    /// The connection failed or was reset.
+    Broken,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Place {
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    scope: u32,
+}
+
+/// A TCP socket.
+pub(crate) struct TcpSocket {
+    common: Common,
+    me: Weak<Self>,
+    id: u64,
+    options: IpOptions,
+    place: SpinLock<Place>,
+    phase: AtomicU8,
+    listener: Once<Arc<Listener>>,
+    /// A connection with this machine.
+    ends: Once<Ends>,
+    /// A connection with another machine; 0 for none.
+    connection: AtomicU64,
+    /// connect(2) has reported the connection.
+    is_reported: AtomicBool,
+    is_read_shut: AtomicBool,
+    is_write_shut: AtomicBool,
+    no_delay: AtomicBool,
+    keep_idle_s: AtomicU32,
+    keep_interval_s: AtomicU32,
+    keep_count: AtomicU32,
+    user_timeout_ms: AtomicU32,
+    /// Held while bytes are taken from a connection, and while they are given to it.
+    receiving: Mutex<Vec<u8>>,
+    sending: Mutex<Vec<u8>>,
+}
+
+/// Who listens on `local` for `remote`.
+pub(super) fn find_listener(
+    local: SocketAddr,
+    remote: SocketAddr,
+    iface: u32,
+) -> Option<(Arc<Listener>, Arc<TcpSocket>)> {
+    let socket = PORTS
+        .lock()
+        .find(local.port(), local.ip(), remote, iface, true)
+        .and_then(Weak::upgrade)?;
+    let listener = socket.listener.get()?.clone();
+    Some((listener, socket))
+}
+
+/// One line of /proc/net/tcp.
+pub(crate) struct Listed {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) is_v6: bool,
+    pub(crate) is_listening: bool,
+    pub(crate) is_local: bool,
+    pub(crate) uid: u32,
+    pub(crate) id: u64,
+}
+
+/// Every bound TCP socket.
+pub(crate) fn list() -> Vec<Listed> {
+    let all: Vec<_> = PORTS.lock().iter().filter_map(|(_, b)| b.owner.upgrade()).collect();
+    all.iter()
+        .filter_map(|s| {
+            let place = *s.place.lock();
+            Some(Listed {
+                local: place.local?,
+                remote: place.remote,
+                is_v6: s.common.family == sis_netstack::sockaddr::AF_INET6,
+                is_listening: s.phase() == Phase::Listening,
+                is_local: s.ends.get().is_some(),
+                uid: s.common.uid,
+                id: s.connection.load(Ordering::Relaxed),
+            })
+        })
+        .collect()
+}
+
+impl TcpSocket {
+    pub(crate) fn new(family: u16) -> Arc<Self> {
+        Self::with_common(Common::new(family, Kind::Stream, i32::from(TCP)))
+    }
+
+    fn with_common(common: Common) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            common,
+            me: me.clone(),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            options: IpOptions::new(),
+            place: SpinLock::new(Rank::Leaf, Place::default()),
+            phase: AtomicU8::new(Phase::Idle as u8),
+            listener: Once::new(),
+            ends: Once::new(),
+            connection: AtomicU64::new(0),
+            is_reported: AtomicBool::new(false),
+            is_read_shut: AtomicBool::new(false),
+            is_write_shut: AtomicBool::new(false),
+            no_delay: AtomicBool::new(false),
+            keep_idle_s: AtomicU32::new(7200),
+            keep_interval_s: AtomicU32::new(75),
+            keep_count: AtomicU32::new(9),
+            user_timeout_ms: AtomicU32::new(0),
+            receiving: Mutex::new(Rank::Stream, Vec::new()),
+            sending: Mutex::new(Rank::Stream, Vec::new()),
+        })
+    }
+
+    /// The socket of a connection that came to `parent`. It has the options of its parent.
+    pub(super) fn accepted(parent: &Self, local: SocketAddr, remote: SocketAddr) -> Arc<Self> {
+        let mut common = Common::new(parent.common.family, Kind::Stream, i32::from(TCP));
+        common.uid = parent.common.uid;
+        let copy = |to: &AtomicU32, from: &AtomicU32| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy(&common.bits, &parent.common.bits);
+        copy(&common.mark, &parent.common.mark);
+        let (r, s) = (&parent.common.receive_bytes, &parent.common.send_bytes);
+        common.receive_bytes.store(r.load(Ordering::Relaxed), Ordering::Relaxed);
+        common.send_bytes.store(s.load(Ordering::Relaxed), Ordering::Relaxed);
+        common
+            .linger_s
+            .store(parent.common.linger_s.load(Ordering::Relaxed), Ordering::Relaxed);
+        let new = Self::with_common(common);
+        new.options.inherit(&parent.options);
+        new.no_delay
+            .store(parent.no_delay.load(Ordering::Relaxed), Ordering::Relaxed);
+        copy(&new.keep_idle_s, &parent.keep_idle_s);
+        copy(&new.keep_interval_s, &parent.keep_interval_s);
+        copy(&new.keep_count, &parent.keep_count);
+        copy(&new.user_timeout_ms, &parent.user_timeout_ms);
+        *new.place.lock() = Place {
+            local: Some(local),
+            remote: Some(remote),
+            scope: 0,
+        };
+        new.is_reported.store(true, Ordering::Relaxed);
+        let binding = new.binding(local, Some(remote));
+        PORTS.lock().share(local.port(), binding);
+        new
+    }
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Idle,
+            1 => Phase::Listening,
+            2 => Phase::Connecting,
+            3 => Phase::Connected,
+            _ => Phase::Broken,
+        }
+    }
+
+    fn set_phase(&self, p: Phase) {
+        self.phase.store(p as u8, Ordering::Release);
+    }
+
+    /// The handshake is done.
+    pub(super) fn set_connected(&self) {
+        self.set_phase(Phase::Connected);
+    }
+
+    pub(super) fn set_connection(&self, id: ConnId) {
+        self.connection.store(id, Ordering::Release);
+    }
+
+    /// The connection has failed.
+    pub(super) fn fail(&self, e: Errno) {
+        self.set_phase(Phase::Broken);
+        self.common.fail(e);
+    }
+
+    pub(super) fn wake(&self, events: Events) {
+        self.common.queue.wake_all(events);
+    }
+
+    /// Sizes of a connection's buffers.
+    pub(super) fn buffer_sizes(&self) -> (usize, usize) {
+        use super::super::options::DEFAULT_BUFFER;
+        let size = |v: usize| {
+            if v == DEFAULT_BUFFER {
+                BUFFER
+            } else {
+                v.clamp(4096, 4 * BUFFER)
+            }
+        };
+        let (r, s) = (&self.common.receive_bytes, &self.common.send_bytes);
+        (size(r.load(Ordering::Relaxed)), size(s.load(Ordering::Relaxed)))
+    }
+
+    fn connection(&self) -> Option<ConnId> {
+        let id = self.connection.load(Ordering::Acquire);
+        (id != 0).then_some(id)
+    }
+
+    fn binding(&self, addr: SocketAddr, remote: Option<SocketAddr>) -> Binding<Weak<Self>> {
+        Binding {
+            addr: addr.ip(),
+            is_v6_only: self.options.get().is_v6_only(),
+            iface: self.common.device.load(Ordering::Relaxed),
+            reuse_addr: self.common.is(Bits::REUSE_ADDR),
+            reuse_port: self.common.is(Bits::REUSE_PORT),
+            is_listening: false,
+            uid: self.common.uid,
+            remote,
+            owner: self.me.clone(),
+            id: self.id,
+        }
+    }
+
+    fn bind_to(&self, addr: SocketAddr) -> Result<()> {
+        let mut place = self.place.lock();
+        if place.local.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        let new = self.binding(addr, None);
+        // One leaf lock at a time.
+        drop(place);
+        // Before the table's lock: the generator has one of the same rank.
+        let random = if addr.port() == 0 { random_u64() as u16 } else { 0 };
+        let port = match addr.port() {
+            0 => PORTS.lock().bind_ephemeral(random, new),
+            p => PORTS.lock().bind(p, new).map(|()| p),
+        };
+        let port = port.map_err(|_| Errno::EADDRINUSE)?;
+        place = self.place.lock();
+        if place.local.is_some() {
+            drop(place);
+            let gone = PORTS.lock().release(port, self.id);
+            drop(gone);
+            return Err(Errno::EINVAL);
+        }
+        place.local = Some(SocketAddr::new(addr.ip(), port));
+        Ok(())
+    }
+
+    /// The local end for a connection to `to`; bound now if it was not.
+    fn local_for(&self, to: SocketAddr) -> Result<SocketAddr> {
+        let device = self.common.device.load(Ordering::Relaxed);
+        let hop = stack::with(|s| s.routes.lookup(to.ip(), device)).ok_or(Errno::ENETUNREACH)?;
+        let bound = self.place.lock().local;
+        let local = match bound {
+            Some(l) if !l.ip().is_unspecified() => l,
+            Some(l) => SocketAddr::new(hop.source, l.port()),
+            None => {
+                self.bind_to(SocketAddr::new(hop.source, 0))?;
+                self.place.lock().local.ok_or(Errno::EADDRINUSE)?
+            }
+        };
+        if local.is_ipv4() != to.is_ipv4() {
+            return Err(Errno::ENETUNREACH);
+        }
+        self.place.lock().local = Some(local);
+        if let Some(b) = PORTS.lock().get_mut(local.port(), self.id) {
+            b.addr = local.ip();
+            b.remote = Some(to);
+        }
+        Ok(local)
+    }
+
+    fn connect_here(&self, local: SocketAddr, to: SocketAddr) -> Result<()> {
+        let me = self.me.upgrade().ok_or(Errno::EINVAL)?;
+        let iface = sis_netstack::route::LOOPBACK;
+        let (listener, parent) = find_listener(to, local, iface).ok_or(Errno::ECONNREFUSED)?;
+        let theirs = Self::accepted(&parent, to, local);
+        let limit = self.common.send_bytes.load(Ordering::Relaxed);
+        let (a, b) = Ends::pair(limit, &self.common.queue, &theirs.common.queue);
+        self.ends.call_once(|| a);
+        theirs.ends.call_once(|| b);
+        theirs.set_connected();
+        match listener.arrive(theirs, &me) {
+            Arrival::Queued => {
+                self.set_phase(Phase::Connected);
+                Ok(())
+            }
+            // accept(2) makes it connected.
+            Arrival::Waiting => Ok(()),
+            Arrival::Refused => {
+                self.set_phase(Phase::Broken);
+                Err(Errno::ECONNREFUSED)
+            }
+        }
+    }
+
+    fn start_connecting(&self, to: SocketAddr, scope: u32) -> Result<()> {
+        let local = self.local_for(to)?;
+        {
+            let mut place = self.place.lock();
+            place.remote = Some(to);
+            place.scope = scope;
+        }
+        let is_here = stack::with(|s| s.routes.is_local(to.ip()));
+        if is_here {
+            return self.connect_here(local, to);
+        }
+        let me = self.me.upgrade().ok_or(Errno::EINVAL)?;
+        let (receive_bytes, send_bytes) = self.buffer_sizes();
+        let how = Opening {
+            local,
+            remote: to,
+            receive_bytes,
+            send_bytes,
+        };
+        let id = stack::with(|s| connections::connect(s, &how, &me))?;
+        self.set_connection(id);
+        self.tune();
+        Ok(())
+    }
+
+    /// Carries the options over to the connection.
+    fn tune(&self) {
+        let Some(id) = self.connection() else { return };
+        let v = self.options.get();
+        let read = |a: &AtomicU32| u64::from(a.load(Ordering::Relaxed));
+        let keeps = self.common.is(Bits::KEEP_ALIVE);
+        let idle = read(&self.keep_idle_s) * SECOND_NS;
+        let patience = idle + read(&self.keep_interval_s) * read(&self.keep_count) * SECOND_NS;
+        let user = read(&self.user_timeout_ms) * 1_000_000;
+        let silence = match (user, keeps) {
+            (0, true) => Some(patience),
+            (0, false) => None,
+            (ns, _) => Some(ns),
+        };
+        let is_v4 = self.place.lock().remote.is_none_or(|r| r.is_ipv4());
+        let tuning = Tuning {
+            no_delay: self.no_delay.load(Ordering::Relaxed),
+            keep_alive_ns: keeps.then_some(idle),
+            silence_ns: silence,
+            tos: if is_v4 { v.tos } else { v.tclass },
+            ttl: if is_v4 { v.ttl } else { v.hops },
+        };
+        stack::with(|s| connections::tune(s, id, &tuning));
+    }
+
+    /// What a connecting socket waits for.
+    fn connect_result(&self) -> Option<Result<()>> {
+        match self.phase() {
+            Phase::Connected => {
+                self.is_reported.store(true, Ordering::Relaxed);
+                Some(Ok(()))
+            }
+            Phase::Connecting => None,
+            _ => Some(Err(self.common.take_error().unwrap_or(Errno::ECONNABORTED))),
+        }
+    }
+
+    /// A socket whose connection failed may try again; its port stays.
+    fn recover(&self) {
+        if self.phase() == Phase::Broken && self.ends.get().is_none() {
+            if let Some(id) = self.connection() {
+                stack::with(|s| connections::abandon(s, id, true));
+                self.connection.store(0, Ordering::Release);
+            }
+            self.set_phase(Phase::Idle);
+        }
+    }
+
+    fn send_here(&self, ends: &Ends, message: &mut Outgoing<'_, '_>) -> Result<usize> {
+        let total = message.data.remaining();
+        let mut done = 0;
+        while done < total {
+            let room = match self
+                .common
+                .wait_send(message.nonblock, || match self.common.take_error() {
+                    Some(e) => Some(Err(e)),
+                    None => ends.tx.room(),
+                }) {
+                Ok(room) => room,
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            };
+            match ends.tx.put(message.data, room, &mut None) {
+                Ok(n) => done += n,
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+        }
+        LOOPBACK_COUNTERS.add(done);
+        Ok(done)
+    }
+
+    fn send_away(&self, id: ConnId, message: &mut Outgoing<'_, '_>) -> Result<usize> {
+        let total = message.data.remaining();
+        let mut done = 0;
+        while done < total {
+            // Room first: bytes taken from the program must not be lost.
+            let room = self.common.wait_send(message.nonblock, || {
+                if let Some(e) = self.common.take_error() {
+                    return Some(Err(e));
+                }
+                let state = stack::with(|s| connections::inspect(s, id, |c| (c.may_send(), c.writable())));
+                match state {
+                    Some((true, 0)) => None,
+                    Some((true, room)) => Some(Ok(room)),
+                    _ => Some(Err(Errno::EPIPE)),
+                }
+            });
+            let room = match room {
+                Ok(room) => room,
+                Err(_) if done > 0 => return Ok(done),
+                Err(e) => return Err(e),
+            };
+            let mut chunk = self.sending.lock();
+            chunk.resize(room.min(CHUNK).min(total - done), 0);
+            let taken = match message.data.take(&mut chunk) {
+                Ok(n) => n,
+                Err(_) if done > 0 => return Ok(done),
+                Err(e) => return Err(e),
+            };
+            let data = chunk.get(..taken).unwrap_or_default();
+            let sent = stack::with(|s| connections::work(s, id, |c| c.send(data))).unwrap_or(0);
+            drop(chunk);
+            done += sent;
+            if sent < taken {
+                // Another thread took the room, or the connection broke: what was not sent is reported as such.
+                return if done > 0 { Ok(done) } else { Err(Errno::EPIPE) };
+            }
+        }
+        Ok(done)
+    }
+
+    fn receive_away(&self, id: ConnId, message: &mut Incoming<'_, '_>) -> Result<usize> {
+        let all = message.flags.contains(MsgFlags::WAITALL) && !message.is_peek();
+        let mut done = 0;
+        while message.data.remaining() > 0 {
+            let ready = self.common.wait_receive(message.nonblock, || {
+                let state = stack::with(|s| connections::inspect(s, id, |c| (c.readable(), c.may_receive())));
+                match state {
+                    Some((n, _)) if n > 0 => Some(Ok(n)),
+                    _ if self.common.has_error() => self.common.take_error().map(Err),
+                    _ if self.is_read_shut.load(Ordering::Relaxed) => Some(Ok(0)),
+                    Some((_, true)) => None,
+                    _ => Some(Ok(0)),
+                }
+            });
+            match ready {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+            match self.take_chunk(id, message) {
+                Ok(0) => {}
+                Ok(n) => done += n,
+                Err(_) if done > 0 => break,
+                Err(e) => return Err(e),
+            }
+            if message.is_peek() {
+                break;
+            }
+            let more = stack::with(|s| connections::inspect(s, id, |c| c.readable())).unwrap_or(0);
+            if !all && more == 0 {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Copies what is there to the program, then takes as much from the connection.
+    fn take_chunk(&self, id: ConnId, message: &mut Incoming<'_, '_>) -> Result<usize> {
+        let mut chunk = self.receiving.lock();
+        chunk.resize(message.data.remaining().min(CHUNK), 0);
+        let Some(got) = stack::with(|s| connections::work(s, id, |c| c.peek(&mut chunk))) else {
+            return Ok(0);
+        };
+        let n = message.data.put(chunk.get(..got).unwrap_or_default())?;
+        if !message.is_peek() && n > 0 {
+            stack::with(|s| connections::work(s, id, |c| c.consume(n)));
+        }
+        Ok(n)
+    }
+
+    fn receive_here(&self, ends: &Ends, message: &mut Incoming<'_, '_>) -> Result<usize> {
+        let how = Taking {
+            is_peek: message.is_peek(),
+            splits_by_cred: false,
+        };
+        let all = message.flags.contains(MsgFlags::WAITALL) && !message.is_peek();
+        let mut done = 0;
+        loop {
+            let nonblock = message.nonblock;
+            let data = &mut *message.data;
+            let got = self.common.wait_receive(nonblock, || {
+                if let Some(r) = ends.rx.take(data, how, &mut None) {
+                    return Some(r);
+                }
+                self.is_read_shut.load(Ordering::Relaxed).then_some(Ok(0))
+            });
+            match got {
+                Ok(0) => return Ok(done),
+                Ok(n) => done += n,
+                Err(_) if done > 0 => return Ok(done),
+                Err(e) => return Err(e),
+            }
+            if !all || message.data.remaining() == 0 {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Waits until the connection is made.
+    fn wait_connected(&self, nonblock: bool) -> Result<()> {
+        self.common.wait_send(nonblock, || match self.phase() {
+            Phase::Connecting => None,
+            Phase::Connected => Some(Ok(())),
+            _ => Some(Err(self.common.take_error().unwrap_or(Errno::EPIPE))),
+        })
+    }
+
+    fn info(&self) -> Vec<u8> {
+        let state = match (self.phase(), self.connection()) {
+            (_, Some(id)) => stack::with(|s| connections::inspect(s, id, |c| c.state())).map_or(7, state_number),
+            (Phase::Connected, None) => 1,
+            (Phase::Listening, None) => 10,
+            _ => 7,
+        };
+        let mut out = alloc::vec![0; INFO_BYTES];
+        if let Some(first) = out.first_mut() {
+            *first = state;
+        }
+        out
+    }
+}
+
+/// A state's number as the kernel shows it (TCP_ESTABLISHED, ...).
+pub(crate) fn state_number(s: State) -> u8 {
+    match s {
+        State::Established => 1,
+        State::SynSent => 2,
+        State::SynReceived => 3,
+        State::FinWait1 => 4,
+        State::FinWait2 => 5,
+        State::TimeWait => 6,
+        State::Closed => 7,
+        State::CloseWait => 8,
+        State::LastAck => 9,
+        State::Listen => 10,
+        State::Closing => 11,
+    }
+}
+
+impl Protocol for TcpSocket {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn bind(&self, addr: SockAddr) -> Result<()> {
+        let a = inside(&self.common, &addr, self.options.get().is_v6_only()).map_err(|e| match e {
+            Errno::ENETUNREACH => Errno::EADDRNOTAVAIL,
+            e => e,
+        })?;
+        may_bind_port(a.port())?;
+        if self.phase() != Phase::Idle {
+            return Err(Errno::EINVAL);
+        }
+        let is_free_bind = self.options.get().on.contains(Switches::FREEBIND);
+        if a.ip().is_multicast() || (!is_free_bind && !stack::with(|s| s.may_bind(a.ip()))) {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
+        self.bind_to(a)?;
+        self.place.lock().scope = scope_of(&addr);
+        Ok(())
+    }
+
+    fn connect(&self, addr: SockAddr, nonblock: bool) -> Result<()> {
+        if addr == SockAddr::Unspec {
+            // Dissolving a connection is for datagrams; here it ends it.
+            return match self.phase() {
+                Phase::Idle => Ok(()),
+                _ => Err(Errno::EINVAL),
+            };
+        }
+        self.recover();
+        match self.phase() {
+            Phase::Idle => {
+                let to = reachable(inside(&self.common, &addr, self.options.get().is_v6_only())?);
+                if to.port() == 0 {
+                    return Err(Errno::ECONNREFUSED);
+                }
+                if to.ip().is_multicast() {
+                    return Err(Errno::ENETUNREACH);
+                }
+                let was = self.phase.compare_exchange(
+                    Phase::Idle as u8,
+                    Phase::Connecting as u8,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                );
+                if was.is_err() {
+                    return Err(Errno::EALREADY);
+                }
+                if let Err(e) = self.start_connecting(to, scope_of(&addr)) {
+                    if self.phase() == Phase::Connecting {
+                        self.set_phase(Phase::Idle);
+                    }
+                    return Err(e);
+                }
+                if nonblock && self.phase() == Phase::Connecting {
+                    return Err(Errno::EINPROGRESS);
+                }
+            }
+            Phase::Connecting if nonblock => return Err(Errno::EALREADY),
+            Phase::Connecting => {}
+            Phase::Connected if self.is_reported.load(Ordering::Relaxed) => return Err(Errno::EISCONN),
+            Phase::Connected => {}
+            Phase::Listening | Phase::Broken => return Err(Errno::EISCONN),
+        }
+        // A timeout of connect(2) (SO_SNDTIMEO) says that it goes on.
+        let out = self.common.wait_send(false, || self.connect_result());
+        if out == Err(Errno::EAGAIN) {
+            Err(Errno::EINPROGRESS)
+        } else {
+            out
+        }
+    }
+
+    fn listen(&self, backlog: usize) -> Result<()> {
+        let most = backlog.min(MAX_BACKLOG);
+        match self.phase() {
+            Phase::Listening => {
+                if let Some(l) = self.listener.get() {
+                    l.set_backlog(most);
+                }
+                return Ok(());
+            }
+            Phase::Idle => {}
+            _ => return Err(Errno::EINVAL),
+        }
+        if self.place.lock().local.is_none() {
+            self.bind_to(SocketAddr::new(any(&self.common), 0))?;
+        }
+        let port = self.place.lock().local.map_or(0, |l| l.port());
+        self.listener
+            .call_once(|| Listener::new(self.common.queue.clone(), most));
+        PORTS
+            .lock()
+            .set_listening(port, self.id)
+            .map_err(|_| Errno::EADDRINUSE)?;
+        self.set_phase(Phase::Listening);
+        Ok(())
+    }
+
+    fn accept(&self, nonblock: bool) -> Result<(Arc<dyn Protocol>, SockAddr)> {
+        if self.phase() != Phase::Listening {
+            return Err(Errno::EINVAL);
+        }
+        let listener = self.listener.get().ok_or(Errno::EINVAL)?;
+        let got = self.common.wait_receive(nonblock, || {
+            if self.phase() != Phase::Listening {
+                return Some(Err(Errno::EINVAL));
+            }
+            listener.take().map(Ok)
+        })?;
+        got.tune();
+        let place = *got.place.lock();
+        let remote = place.remote.unwrap_or_else(|| SocketAddr::new(any(&self.common), 0));
+        let peer = outside(&self.common, remote, place.scope);
+        Ok((got, peer))
+    }
+
+    fn send(&self, message: &mut Outgoing<'_, '_>) -> Result<usize> {
+        if message.flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        match self.phase() {
+            Phase::Connected => {}
+            Phase::Connecting => self.wait_connected(message.nonblock)?,
+            _ => return Err(self.common.take_error().unwrap_or(Errno::EPIPE)),
+        }
+        if self.is_write_shut.load(Ordering::Relaxed) {
+            return Err(Errno::EPIPE);
+        }
+        match (self.ends.get(), self.connection()) {
+            (Some(ends), _) => self.send_here(ends, message),
+            (None, Some(id)) => self.send_away(id, message),
+            (None, None) => Err(Errno::ENOTCONN),
+        }
+    }
+
+    fn receive(&self, message: &mut Incoming<'_, '_>) -> Result<usize> {
+        if message.flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EINVAL);
+        }
+        if message.flags.contains(MsgFlags::ERRQUEUE) {
+            return Err(Errno::EAGAIN);
+        }
+        match self.phase() {
+            Phase::Connected | Phase::Broken => {}
+            Phase::Connecting => self.wait_connected(message.nonblock)?,
+            Phase::Idle | Phase::Listening => {
+                return Err(self.common.take_error().unwrap_or(Errno::ENOTCONN));
+            }
+        }
+        match (self.ends.get(), self.connection()) {
+            (Some(ends), _) => self.receive_here(ends, message),
+            (None, Some(id)) => self.receive_away(id, message),
+            (None, None) => Err(Errno::ENOTCONN),
+        }
+    }
+
+    fn shutdown(&self, how: Shutdown) -> Result<()> {
+        match self.phase() {
+            Phase::Connected => {}
+            Phase::Listening if how.read => {
+                // As on Linux, this ends the listening.
+                self.stop_listening();
+                return Ok(());
+            }
+            _ => return Err(Errno::ENOTCONN),
+        }
+        if how.read {
+            self.is_read_shut.store(true, Ordering::Relaxed);
+        }
+        if how.write && !self.is_write_shut.swap(true, Ordering::Relaxed) {
+            if let Some(ends) = self.ends.get() {
+                ends.tx.end();
+            } else if let Some(id) = self.connection() {
+                stack::with(|s| connections::work(s, id, |c| c.close()));
+            }
+        }
+        self.wake(Events::READ | Events::WRITE | Events::RDHUP);
+        Ok(())
+    }
+
+    fn local(&self) -> Result<SockAddr> {
+        let place = *self.place.lock();
+        let none = SocketAddr::new(any(&self.common), 0);
+        Ok(outside(&self.common, place.local.unwrap_or(none), place.scope))
+    }
+
+    fn peer(&self) -> Result<SockAddr> {
+        let place = *self.place.lock();
+        if self.phase() != Phase::Connected {
+            return Err(Errno::ENOTCONN);
+        }
+        place
+            .remote
+            .map(|r| outside(&self.common, r, place.scope))
+            .ok_or(Errno::ENOTCONN)
+    }
+
+    fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<()> {
+        let positive =
+            |most: i32| int(value).and_then(|v| (1..=most).contains(&v).then_some(v as u32).ok_or(Errno::EINVAL));
+        match (level, name) {
+            (SOL_SOCKET, so::KEEPALIVE) => self.tune(),
+            (SOL_SOCKET, _) => {
+                let port = self.place.lock().local.map_or(0, |l| l.port());
+                if let Some(b) = PORTS.lock().get_mut(port, self.id) {
+                    b.iface = self.common.device.load(Ordering::Relaxed);
+                    b.reuse_addr = self.common.is(Bits::REUSE_ADDR);
+                    b.reuse_port = self.common.is(Bits::REUSE_PORT);
+                }
+                return Err(Errno::ENOPROTOOPT);
+            }
+            (SOL_TCP, name::NODELAY) => {
+                self.no_delay.store(int(value)? != 0, Ordering::Relaxed);
+                self.tune();
+            }
+            (SOL_TCP, name::KEEPIDLE) => {
+                self.keep_idle_s.store(positive(32767)?, Ordering::Relaxed);
+                self.tune();
+            }
+            (SOL_TCP, name::KEEPINTVL) => {
+                self.keep_interval_s.store(positive(32767)?, Ordering::Relaxed);
+                self.tune();
+            }
+            (SOL_TCP, name::KEEPCNT) => {
+                self.keep_count.store(positive(127)?, Ordering::Relaxed);
+                self.tune();
+            }
+            (SOL_TCP, name::USER_TIMEOUT) => {
+                let v = u32::try_from(int(value)?).map_err(|_| Errno::EINVAL)?;
+                self.user_timeout_ms.store(v, Ordering::Relaxed);
+                self.tune();
+            }
+            (SOL_TCP, name::CONGESTION) if value.starts_with(b"reno") => {}
+            (SOL_TCP, _) => return Err(Errno::ENOPROTOOPT),
+            _ => {
+                let is_bound = self.place.lock().local.is_some();
+                self.options.set(&self.common, level, name, value, is_bound)?;
+                self.tune();
+            }
+        }
+        Ok(())
+    }
+
+    fn get_option(&self, level: i32, name: i32) -> Result<Vec<u8>> {
+        let read = |a: &AtomicU32| bytes(i64::from(a.load(Ordering::Relaxed)));
+        Ok(match (level, name) {
+            (SOL_SOCKET, _) => return Err(Errno::ENOPROTOOPT),
+            (SOL_TCP, name::NODELAY) => bytes(self.no_delay.load(Ordering::Relaxed)),
+            (SOL_TCP, name::MAXSEG) => bytes(1460),
+            (SOL_TCP, name::KEEPIDLE) => read(&self.keep_idle_s),
+            (SOL_TCP, name::KEEPINTVL) => read(&self.keep_interval_s),
+            (SOL_TCP, name::KEEPCNT) => read(&self.keep_count),
+            (SOL_TCP, name::USER_TIMEOUT) => read(&self.user_timeout_ms),
+            (SOL_TCP, name::INFO) => self.info(),
+            (SOL_TCP, name::CONGESTION) => b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
+            (SOL_TCP, _) => return Err(Errno::ENOPROTOOPT),
+            _ => return self.options.read(&self.common, level, name),
+        })
+    }
+
+    fn is_listening(&self) -> bool {
+        self.phase() == Phase::Listening
+    }
+
+    fn events(&self) -> Events {
+        let mut e = match self.phase() {
+            Phase::Idle => Events::WRITE | Events::HUP,
+            Phase::Listening if self.listener.get().is_some_and(|l| l.is_ready()) => Events::READ,
+            Phase::Listening | Phase::Connecting => Events::empty(),
+            Phase::Broken if self.connection().is_none() => Events::READ | Events::WRITE | Events::HUP | Events::RDHUP,
+            Phase::Connected | Phase::Broken => match (self.ends.get(), self.connection()) {
+                (Some(ends), _) => ends.events(),
+                (None, Some(id)) => stack::with(|s| connections::inspect(s, id, connection_events))
+                    .unwrap_or(Events::READ | Events::WRITE | Events::HUP | Events::RDHUP),
+                (None, None) => Events::HUP,
+            },
+        };
+        if self.is_read_shut.load(Ordering::Relaxed) {
+            e |= Events::READ | Events::RDHUP;
+            if self.is_write_shut.load(Ordering::Relaxed) {
+                e |= Events::HUP;
+            }
+        }
+        if self.is_write_shut.load(Ordering::Relaxed) {
+            e |= Events::WRITE;
+            if e.contains(Events::RDHUP) {
+                e |= Events::HUP;
+            }
+        }
+        if self.common.has_error() {
+            e |= Events::ERR | Events::READ | Events::WRITE;
+        }
+        e
+    }
+
+    fn readable_bytes(&self) -> usize {
+        match (self.ends.get(), self.connection()) {
+            (Some(ends), _) => ends.rx.len(),
+            (None, Some(id)) => stack::with(|s| connections::inspect(s, id, |c| c.readable())).unwrap_or(0),
+            (None, None) => 0,
+        }
+    }
+
+    fn unsent_bytes(&self) -> usize {
+        match (self.ends.get(), self.connection()) {
+            (Some(ends), _) => ends.tx.len(),
+            (None, Some(id)) => stack::with(|s| connections::inspect(s, id, |c| c.unacknowledged())).unwrap_or(0),
+            (None, None) => 0,
+        }
+    }
+
+    fn close(&self) {
+        self.stop_listening();
+        let aborts = self.common.linger_s.load(Ordering::Relaxed) == 0;
+        if let Some(ends) = self.ends.get() {
+            if aborts {
+                ends.rx.deafen();
+                ends.tx.reset();
+            } else {
+                ends.close();
+            }
+        } else if let Some(id) = self.connection() {
+            stack::with(|s| connections::abandon(s, id, aborts));
+        }
+        let local = self.place.lock().local.take();
+        if let Some(l) = local {
+            let gone = PORTS.lock().release(l.port(), self.id);
+            drop(gone);
+        }
+    }
+}
+
+impl Drop for TcpSocket {
+    fn drop(&mut self) {
+        // Connections that nobody accepted have no descriptor that closes them.
+        if let Some(l) = self.place.get_mut().local {
+            let gone = PORTS.lock().release(l.port(), self.id);
+            drop(gone);
+        }
+    }
+}
+
+impl TcpSocket {
+    /// Refuses whoever waits in the queue of a listening socket.
+    fn stop_listening(&self) {
+        let Some(listener) = self.listener.get().filter(|_| self.phase() == Phase::Listening) else {
+            return;
+        };
+        self.set_phase(Phase::Idle);
+        let port = self.place.lock().local.map_or(0, |l| l.port());
+        if let Some(b) = PORTS.lock().get_mut(port, self.id) {
+            b.is_listening = false;
+        }
+        let (ready, overflow) = listener.close();
+        for s in ready.into_iter().chain(overflow.iter().map(|(s, _)| s.clone())) {
+            s.common.linger_s.store(0, Ordering::Relaxed);
+            Protocol::close(&*s);
+        }
+        for (_, from) in overflow {
+            if let Some(f) = from.upgrade() {
+                f.fail(Errno::ECONNREFUSED);
+            }
+        }
+        self.wake(Events::READ | Events::HUP);
+    }
+}
+
+fn connection_events(c: &sis_netstack::tcp::Connection) -> Events {
+    let mut e = Events::empty();
+    if c.readable() > 0 || !c.may_receive() {
+        e |= Events::READ;
+    }
+    if !c.may_receive() {
+        e |= Events::RDHUP;
+    }
+    if connections::is_writable(c) {
+        e |= Events::WRITE;
+    }
+    if c.state() == State::Closed {
+        e |= Events::HUP | Events::RDHUP;
+    }
+    e
+}
