@@ -35,6 +35,30 @@ pub(crate) enum Action {
     Console(Which),
     /// End a running board
     Down(Down),
+    /// Set up, build, boot, pair and watch; ends the board when you leave
+    Up(Up),
+    /// Pair this host with a board: by the link its `pair` command shows, or by asking over its serial console
+    Pair(Pair),
+    /// Watch a board live: measurements, log, and what waits for your approval
+    Watch(Target),
+    /// What waits for approval
+    Approvals(Target),
+    /// Approve what waits; the board checks it again and then does it
+    Approve(Decide),
+    /// Reject what waits
+    Reject(Decide),
+    /// Run a command on the board and exit with its status
+    Exec(Exec),
+    /// Let the board check itself
+    Selfcheck(SelfCheck),
+    /// The board's log
+    Logs(Logs),
+    /// What the board measures
+    Metrics(Metrics),
+    /// The memory manager: its state, its modes and what it has done
+    Memory(Memory),
+    /// What runs here and whether it can be reached
+    Status(Target),
     /// Look at what this machine has and what it lacks
     Doctor,
     /// Install what is missing, saying what and why
@@ -62,6 +86,198 @@ pub(crate) struct Build {
     /// Fetch foreign packages anew
     #[arg(long)]
     pub(crate) refresh: bool,
+}
+
+/// The board that a command is for.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The paired board; may be left out when one runs or one is paired
+    #[arg(long, value_name = "NAME")]
+    pub(crate) board: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// The board's name (a folder of boards/)
+    #[arg(default_value = "qemu-virt")]
+    pub(crate) board: String,
+    /// Leave the board running at the end (as without a terminal)
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// The kernel with debug assertions and lock-order checks
+    #[arg(long)]
+    pub(crate) checked: bool,
+    /// CPUs, 1 to 8
+    #[arg(long, value_name = "N")]
+    pub(crate) smp: Option<u32>,
+    /// Memory, such as 512M
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) mem: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pair {
+    /// sis-pair:v1?...; without it the board that runs here is asked over its serial console
+    pub(crate) link: Option<String>,
+    /// The board that runs here; may be left out when one does
+    #[arg(long, value_name = "NAME")]
+    pub(crate) board: Option<String>,
+    /// Ask over the serial console (what happens anyway without a link)
+    #[arg(long, conflicts_with = "link")]
+    pub(crate) serial: bool,
+    /// What this host may do there, when the board is asked
+    #[arg(long, value_enum, default_value_t = RoleName::Owner)]
+    pub(crate) role: RoleName,
+    /// Reach the board here instead of at the link's addresses
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) address: Option<std::net::SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RoleName {
+    Viewer,
+    Operator,
+    Owner,
+}
+
+impl RoleName {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Owner => "owner",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Decide {
+    /// Numbers, as `approvals` shows them
+    #[arg(required_unless_present = "all", num_args = 1..=100)]
+    pub(crate) ids: Vec<u64>,
+    /// Everything that waits
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
+    /// The paired board; may be left out when one runs or one is paired
+    #[arg(long, value_name = "NAME")]
+    pub(crate) board: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// The paired board; may be left out when one runs or one is paired
+    #[arg(long, value_name = "NAME")]
+    pub(crate) board: Option<String>,
+    /// Over the serial console of a board that runs here
+    #[arg(long)]
+    pub(crate) serial: bool,
+    /// Pass this command's standard input on
+    #[arg(long, short = 'i')]
+    pub(crate) stdin: bool,
+    /// End the command after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// One word is a line for the board's shell; several are a program and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SelfCheck {
+    /// The paired board; may be left out when one runs or one is paired
+    #[arg(long, value_name = "NAME")]
+    pub(crate) board: Option<String>,
+    /// Over the serial console of a board that runs here
+    #[arg(long)]
+    pub(crate) serial: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The paired board; may be left out when one runs or one is paired
+    #[arg(long, value_name = "NAME")]
+    pub(crate) board: Option<String>,
+    /// Go on with what comes
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// How many of the lines so far
+    #[arg(long, short = 'n', value_name = "LINES", default_value_t = 200)]
+    pub(crate) last: u32,
+    /// Only lines at least this severe
+    #[arg(long, value_enum, default_value_t = LevelName::Debug)]
+    pub(crate) level: LevelName,
+}
+
+/// The numbers are syslog(3)'s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LevelName {
+    Critical = 2,
+    Error = 3,
+    Warning = 4,
+    Notice = 5,
+    Info = 6,
+    Debug = 7,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Metrics {
+    /// The paired board; may be left out when one runs or one is paired
+    #[arg(long, value_name = "NAME")]
+    pub(crate) board: Option<String>,
+    /// Every sample, a line each
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Memory {
+    /// The paired board; may be left out when one runs or one is paired
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) board: Option<String>,
+    #[command(subcommand)]
+    pub(crate) action: MemoryAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemoryAction {
+    /// What it measures and how it is set
+    Status,
+    /// Change how it works
+    Mode {
+        /// Whether what it proposes waits for a person
+        #[arg(long, value_enum)]
+        approval: Option<Switch>,
+        /// Whether it only predicts
+        #[arg(long, value_enum)]
+        query: Option<Switch>,
+        /// Set the strategy by hand
+        #[arg(long, value_enum)]
+        strategy: Option<StrategyName>,
+    },
+    /// What became of its proposals, newest first, with the measured effect
+    History {
+        /// How many
+        #[arg(long, short = 'n', default_value_t = 20)]
+        last: u32,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum StrategyName {
+    Conservative,
+    Balanced,
+    Aggressive,
 }
 
 #[derive(Debug, Args)]
@@ -105,7 +321,7 @@ pub(crate) struct Down {
     pub(crate) board: Option<String>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Run {
     /// The board's name (a folder of boards/)
     pub(crate) board: String,
@@ -154,6 +370,9 @@ pub(crate) struct Run {
     /// A reset ends QEMU
     #[arg(long)]
     pub(crate) no_reboot: bool,
+    /// End the board when this process (id:start time) ends, unless it said to keep it
+    #[arg(long, hide = true, value_name = "PROCESS")]
+    pub(crate) bound: Option<String>,
     /// More arguments for QEMU
     #[arg(last = true, value_name = "QEMU ARGUMENTS")]
     pub(crate) qemu: Vec<String>,

@@ -12,7 +12,6 @@ pub(crate) enum Exit {
     /// The board is not running.
     NotRunning = 3,
     /// This host is not paired with the board.
-    #[expect(dead_code, reason = "the commands over QUIC use it")]
     NotPaired = 4,
     /// Time ran out.
     Timeout = 5,
@@ -61,7 +60,15 @@ impl Failure {
         self
     }
 
+    /// Nobody reads the output any more.
+    fn closed() -> Self {
+        Self::new(CLOSED, "the output is closed")
+    }
+
     pub(crate) fn print(&self, is_json: bool) {
+        if self.code == CLOSED {
+            return;
+        }
         if is_json {
             let error = serde_json::json!({ "code": self.code, "message": self.message, "fix": self.fix });
             println!("{}", serde_json::json!({ "error": error }));
@@ -71,6 +78,16 @@ impl Failure {
         if let Some(fix) = &self.fix {
             eprintln!("  fix: {fix}");
         }
+    }
+}
+
+const CLOSED: &str = "output.closed";
+
+/// Writes bytes to a stream of this process, at once.
+pub(crate) fn write(stream: &mut impl std::io::Write, bytes: &[u8]) -> Outcome<()> {
+    match stream.write_all(bytes).and_then(|()| stream.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::closed()),
+        other => other.or_fail("output.write"),
     }
 }
 

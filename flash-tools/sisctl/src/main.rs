@@ -4,14 +4,24 @@
 //! in the libraries `sis-image` and `sis-qemu`. Exit codes are deliberate: see [`failure::Exit`].
 #![forbid(unsafe_code)]
 
+/// As the standard one, but a reader that has gone away (`| head`) is no reason to panic.
+macro_rules! println {
+    ($($arguments:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($arguments)*);
+    }};
+}
+
 mod apt;
 mod arguments;
 mod build;
 mod commands;
 mod failure;
+mod link;
 mod needs;
 mod report;
 mod run_state;
+mod serial;
 mod terminal;
 mod workspace;
 

@@ -40,8 +40,23 @@ impl Process {
         })
     }
 
+    /// What [`Display`](std::fmt::Display) wrote.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (pid, start_ticks) = text.split_once(':')?;
+        Some(Self {
+            pid: pid.parse().ok()?,
+            start_ticks: start_ticks.parse().ok()?,
+        })
+    }
+
     pub(crate) fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
+    }
+}
+
+impl std::fmt::Display for Process {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}:{}", self.pid, self.start_ticks)
     }
 }
 
@@ -118,6 +133,7 @@ mod tests {
     fn this_process_lives_and_another_of_its_id_does_not() {
         let us = Process::of(std::process::id()).expect("we run");
         assert!(us.is_alive());
+        assert_eq!(Process::parse(&us.to_string()), Some(us));
         assert!(
             !Process {
                 start_ticks: us.start_ticks + 1,

@@ -1,12 +1,22 @@
 //! One file a command.
 
+mod approvals;
 mod build;
-mod console;
+pub(crate) mod console;
 mod doctor;
 mod down;
+mod exec;
+mod logs;
+mod memory;
+mod metrics;
+mod pair;
 mod run;
+mod selfcheck;
 mod setup;
+mod status;
 mod test;
+mod up;
+mod watch;
 
 use crate::arguments::{Action, Arguments};
 use crate::failure::Outcome;
@@ -33,6 +43,18 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Action::Run(wishes) => run::run(&context, &wishes),
         Action::Console(which) => console::run(&context, which.board.as_deref()),
         Action::Down(which) => down::run(&context, which.board.as_deref()),
+        Action::Up(wishes) => up::run(&context, &wishes),
+        Action::Pair(wishes) => pair::run(&context, &wishes),
+        Action::Watch(target) => watch::run(&context, target.board.as_deref()),
+        Action::Approvals(target) => approvals::list(&context, target.board.as_deref()),
+        Action::Approve(wishes) => approvals::decide(&context, approvals::Verdict::Approve, &wishes),
+        Action::Reject(wishes) => approvals::decide(&context, approvals::Verdict::Reject, &wishes),
+        Action::Exec(wishes) => exec::run(&context, &wishes),
+        Action::Selfcheck(wishes) => selfcheck::run(&context, &wishes),
+        Action::Logs(wishes) => logs::run(&context, &wishes),
+        Action::Metrics(wishes) => metrics::run(&context, &wishes),
+        Action::Memory(wishes) => memory::run(&context, &wishes),
+        Action::Status(target) => status::run(&context, target.board.as_deref()),
         Action::Doctor => doctor::run(&context),
         Action::Setup(wishes) => setup::run(&context, &wishes),
         Action::Test(wishes) => test::run(&context, &wishes),

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// How long a supervisor may take until its board runs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const SUPERVISOR_LOG: &str = "supervisor.log";
+/// Made when a bound board is to outlive the process that it is bound to.
+const KEEP_FILE: &str = "keep";
 
 pub(crate) fn run(context: &Context, wishes: &Run) -> Outcome {
     let board = context.workspace.board(&wishes.board)?;
@@ -178,6 +180,7 @@ fn ended(machine: &mut Machine) -> Outcome {
 pub(crate) fn start_headless(context: &Context, wishes: &Run) -> Outcome<RunState> {
     let run_folder = context.workspace.run_folder(&wishes.board);
     std::fs::create_dir_all(&run_folder).or_fail("run.folder")?;
+    let _ = std::fs::remove_file(run_folder.join(KEEP_FILE));
     let log = File::create(run_folder.join(SUPERVISOR_LOG)).or_fail("run.folder")?;
     let program = std::env::current_exe().or_fail("run.supervisor")?;
     let mut supervisor = Command::new(program)
@@ -218,11 +221,21 @@ pub(crate) fn supervise(context: &Context, wishes: &Run) -> Outcome {
     let board = context.workspace.board(&wishes.board)?;
     let mut machine = start(context, &board, wishes)?;
     resume(&machine, wishes)?;
+    let bound = wishes.bound.as_deref().and_then(Process::parse);
+    let keep = machine.run_folder().join(KEEP_FILE);
     while !machine.has_ended() {
+        if bound.is_some_and(|process| !process.is_alive()) && !keep.exists() {
+            machine.stop();
+        }
         std::thread::sleep(Duration::from_millis(50));
     }
     forget_if_ours(context, machine.run_folder());
     ended(&mut machine)
+}
+
+/// Lets a bound board live on.
+pub(crate) fn keep(run_folder: &Path) -> Outcome<()> {
+    File::create(run_folder.join(KEEP_FILE)).map(drop).or_fail("run.keep")
 }
 
 fn forget_if_ours(context: &Context, run_folder: &Path) {
@@ -251,6 +264,7 @@ impl Run {
         option("initrd", self.initrd.as_ref().and_then(|path| absolute_text(path)));
         option("kernel", self.kernel.as_ref().and_then(|path| absolute_text(path)));
         option("gdb", self.gdb.map(|value| value.to_string()));
+        option("bound", self.bound.clone());
         option("agent-port", self.agent_port.map(|value| value.to_string()));
         for (is_set, word) in [
             (self.el2, "--el2"),

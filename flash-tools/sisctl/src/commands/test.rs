@@ -116,6 +116,7 @@ fn spawn(context: &Context, step: &Step, log: &PathBuf) -> Outcome<bool> {
         .args(words)
         .envs(step.environment.iter().map(|(name, value)| (name, value)))
         .env("CARGO_TERM_COLOR", "never")
+        .env("TERM", "dumb")
         .current_dir(context.workspace.root())
         .stdin(Stdio::null())
         .stdout(file.try_clone().or_fail("test.logs")?)
