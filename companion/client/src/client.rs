@@ -8,7 +8,7 @@ use sis_identity::{Identity, TlsError};
 use sis_protocol::control::{self, RequestBody, ResponseBody};
 use sis_protocol::hello::Hello;
 use sis_protocol::wire::{AgentBody, AgentResponseBody, ExecCommand, Start, Topic, Welcome};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::endpoint;
 use crate::exec::{Exec, ExecError};
@@ -118,6 +118,15 @@ impl Client {
     /// Connects again at once after a refusal (a person has paired anew) or in the middle of a wait.
     pub fn retry(&self) {
         let _ = self.commands.send(Command::Retry);
+    }
+
+    /// Ends the connection for every handle and stream, and waits (not long) until the board has been told. A program that exits without
+    /// this leaves the board to find out by silence.
+    pub async fn close(self) {
+        let (teller, told) = oneshot::channel();
+        if self.commands.send(Command::Close(teller)).is_ok() {
+            let _ = told.await;
+        }
     }
 
     /// Samples, ten a second; the newest are kept for a reader that lags.

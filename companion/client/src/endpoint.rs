@@ -20,6 +20,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// An address that has not answered the handshake by then is passed over.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// For the last packet of a connection; when that is lost the board notices by the idle time-out.
+const FLUSH: Duration = Duration::from_millis(200);
+
 /// The TLS and transport settings for one board.
 pub(crate) fn client_config(identity: &Identity, board: KeyHash) -> Result<ClientConfig, ConnectError> {
     let tls = sis_identity::client_config(identity, board)?;
@@ -82,6 +85,11 @@ async fn connect_one(config: &ClientConfig, address: SocketAddr) -> Result<(Endp
         }
         Err(_) => Err(failed(format!("no answer within {} s", HANDSHAKE_TIMEOUT.as_secs()))),
     }
+}
+
+/// Lets a close that was asked for reach the other side, without waiting for it for long.
+pub(crate) async fn flush(endpoint: &Endpoint) {
+    let _ = tokio::time::timeout(FLUSH, endpoint.wait_idle()).await;
 }
 
 /// What the end of a connection means.

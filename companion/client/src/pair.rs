@@ -54,7 +54,7 @@ pub async fn pair(
         instead
     };
     let config = endpoint::client_config(identity, link.key)?;
-    let (_endpoint, connection) = endpoint::connect(&config, addresses)
+    let (endpoint, connection) = endpoint::connect(&config, addresses)
         .await
         .map_err(|why| PairError::Unreachable(why.reason))?;
     let open = Open::Pair {
@@ -71,10 +71,7 @@ pub async fn pair(
         Ok(Err(error)) => {
             // The refusal may be the connection's end itself.
             return Err(match connection.close_reason().map(|why| endpoint::disconnect(&why)) {
-                Some(Disconnect {
-                    code: Some(code),
-                    reason,
-                }) if CloseCode::from_code(code).is_some_and(CloseCode::is_final) => PairError::Refused(reason),
+                Some(Disconnect { code: Some(_), reason }) => PairError::Refused(reason),
                 _ => PairError::Interrupted(error.to_string()),
             });
         }
@@ -83,6 +80,7 @@ pub async fn pair(
         return Err(PairError::Interrupted("the board answered something else".to_owned()));
     };
     connection.close(CloseCode::Done.code().into(), b"");
+    endpoint::flush(&endpoint).await;
     hello::check(&welcome.hello).map_err(PairError::Version)?;
     let mut known = addresses.to_vec();
     known.sort_by_key(|address| *address != reached);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use quinn::{ClientConfig, Connection, Endpoint, ReadError, RecvStream, SendStream, VarInt};
 use sis_protocol::wire::{CloseCode, Sample, Start, Topic};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::endpoint;
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     AddMetrics(Arc<Queue<Sample>>),
     RemoveMetrics(Arc<Queue<Sample>>),
     Retry,
+    /// End now; the sender is dropped when the board has been told.
+    Close(oneshot::Sender<()>),
 }
 
 /// What the tasks around a connection tell; of an older connection than `generation` says, it is stale.
@@ -106,6 +108,7 @@ impl Shell {
     /// Until the last handle is gone.
     pub(crate) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         self.session.start();
+        let mut told = None;
         loop {
             self.carry_out();
             let wait_ms = self
@@ -120,6 +123,10 @@ impl Shell {
             };
             tokio::select! {
                 command = commands.recv() => match command {
+                    Some(Command::Close(teller)) => {
+                        told = Some(teller);
+                        break;
+                    }
                     Some(command) => self.command(command),
                     None => break,
                 },
@@ -132,8 +139,15 @@ impl Shell {
         }
         if let Some((endpoint, _)) = self.drop_connection(CloseCode::Done) {
             // The close is sent when the endpoint is polled once more.
-            endpoint.wait_idle().await;
+            endpoint::flush(&endpoint).await;
         }
+        for queue in self.subscriptions.values() {
+            queue.close();
+        }
+        for queue in &self.samples {
+            queue.close();
+        }
+        drop(told);
     }
 
     fn command(&mut self, command: Command) {
@@ -158,6 +172,8 @@ impl Shell {
                 self.session.set_metrics(!self.samples.is_empty());
             }
             Command::Retry => self.session.retry(),
+            // Taken by the loop.
+            Command::Close(_) => {}
         }
     }
 

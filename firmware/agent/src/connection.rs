@@ -47,10 +47,20 @@ pub(crate) async fn serve(incoming: Incoming, state: &Arc<State>) {
     };
     let client = match state.find_client(key) {
         Some(client) => client,
-        None => match pair(&connection, state, key, from).await {
-            Some(client) => client,
-            None => return,
-        },
+        None => {
+            let Some(_stranger) = state.enter_stranger() else {
+                close(
+                    &connection,
+                    CloseCode::Busy,
+                    "Too many clients that are not paired: try again in a while.",
+                );
+                return;
+            };
+            match pair(&connection, state, key, from).await {
+                Some(client) => client,
+                None => return,
+            }
+        }
     };
     talk(&connection, state, client).await;
 }
@@ -109,7 +119,14 @@ async fn pair(connection: &Connection, state: &State, key: KeyHash, from: Socket
 
 async fn talk(connection: &Connection, state: &Arc<State>, client: Client) {
     connection.set_max_concurrent_bi_streams(VarInt::from_u32(MAX_STREAMS));
-    let _entered = state.enter(client.key, connection.clone());
+    let Some(_entered) = state.enter(client.key, connection.clone()) else {
+        close(
+            connection,
+            CloseCode::Busy,
+            "This client has too many connections to this board: close one.",
+        );
+        return;
+    };
     // Unpaired between the look-up and the entry: not found there, so looked for again here.
     if state.find_client(client.key).is_none() {
         close(

@@ -62,6 +62,7 @@ pub(crate) async fn run(state: Arc<State>) {
 
 /// Adds what only the agent knows.
 pub(crate) fn fill_in(metrics: &mut Metrics, state: &State, rss_bytes: Option<u64>) {
+    metrics.ts_ns.get_or_insert_with(clock::monotonic_ns);
     metrics.agent_rss_bytes = rss_bytes;
     metrics.agent_cpu_ns = Some(clock::process_cpu_ns());
     metrics.agent_clients = u32::try_from(state.connected()).ok();

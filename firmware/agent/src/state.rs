@@ -27,6 +27,9 @@ const EVENT_BYTES: usize = 2 << 20;
 /// Log lines kept.
 const LOG_LINES: usize = 20_000;
 const LOG_BYTES: usize = 1 << 20;
+/// Connections of one client at once, and of clients that are not paired: neither can take all that there are.
+const MAX_CONNECTIONS_PER_CLIENT: usize = 16;
+const MAX_STRANGERS: u32 = 12;
 
 /// See the module's documentation.
 pub(crate) struct State {
@@ -45,6 +48,7 @@ pub(crate) struct State {
     tokens: Mutex<Tokens>,
     connections: Mutex<BTreeMap<u64, (KeyHash, Connection)>>,
     next_connection: AtomicU64,
+    strangers: AtomicU32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,6 +88,7 @@ impl State {
             tokens: Mutex::new(Tokens::default()),
             connections: Mutex::new(BTreeMap::new()),
             next_connection: AtomicU64::new(1),
+            strangers: AtomicU32::new(0),
         })
     }
 
@@ -206,11 +211,31 @@ impl State {
         lock(&self.connections).len()
     }
 
-    /// Counts a paired client's connection until the guard is dropped.
-    pub(crate) fn enter(&self, key: KeyHash, connection: Connection) -> Entered<'_> {
+    /// Counts a paired client's connection until the guard is dropped; `None` when this client has too many.
+    pub(crate) fn enter(&self, key: KeyHash, connection: Connection) -> Option<Entered<'_>> {
+        let mut connections = lock(&self.connections);
+        if connections.values().filter(|(of, _)| *of == key).count() >= MAX_CONNECTIONS_PER_CLIENT {
+            return None;
+        }
         let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
-        lock(&self.connections).insert(id, (key, connection));
-        Entered { state: self, id }
+        connections.insert(id, (key, connection));
+        Some(Entered { state: self, id })
+    }
+
+    /// Counts a connection whose key is not paired until the guard is dropped; `None` when there are too many.
+    pub(crate) fn enter_stranger(&self) -> Option<Stranger<'_>> {
+        let more = |count| (count < MAX_STRANGERS).then_some(count + 1);
+        let counted = self.strangers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        counted.ok().map(|_| Stranger(&self.strangers))
+    }
+}
+
+/// See [`State::enter_stranger`].
+pub(crate) struct Stranger<'a>(&'a AtomicU32);
+
+impl Drop for Stranger<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

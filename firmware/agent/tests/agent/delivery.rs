@@ -318,3 +318,24 @@ async fn a_command_ends_with_its_client() {
             .unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_closed_client_is_gone_at_once() {
+    let board = Board::start();
+    let (watcher, client) = (board.client(Role::Viewer).await, board.client(Role::Viewer).await);
+    let mut events = client.events(Start::Newest(0));
+    assert!(matches!(
+        within("the start", events.next()).await,
+        Some(Delivery::Started { .. })
+    ));
+    client.close().await;
+    assert_eq!(within("the end of the stream", events.next()).await, None);
+    let gone = async {
+        while watcher.metrics_once().await.unwrap().agent_clients != Some(1) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3), gone)
+        .await
+        .expect("the board did not hear of it");
+}
