@@ -21,7 +21,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(3);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// For the last packet of a connection; when that is lost the board notices by the idle time-out.
-const FLUSH: Duration = Duration::from_millis(200);
+const FLUSH: Duration = Duration::from_millis(50);
 
 /// The TLS and transport settings for one board.
 pub(crate) fn client_config(identity: &Identity, board: KeyHash) -> Result<ClientConfig, ConnectError> {
