@@ -1,5 +1,6 @@
 //! Pure parts of execve(2): the `#!` line, the first contents of the stack, what the CPU can do.
 
+pub mod rope;
 pub mod script;
 pub mod stack;
 

@@ -4,7 +4,6 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use sis_abi::signal::{SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigInfo, code};
-use sis_machine::task;
 use sis_machine::user::{Trap, UserContext};
 
 use super::signal::deliver::{self, Interrupted};
@@ -16,7 +15,6 @@ use crate::{Errno, sched};
 
 /// Runs a thread from its first instruction to its end.
 pub(crate) fn main(thread: Arc<Thread>, mut user: UserContext) {
-    thread.attach(&task::current_arc());
     let mut may_return = deliver::do_work(&thread, &mut user, None, false);
     while may_return {
         sched::cond_resched();
@@ -34,6 +32,7 @@ pub(crate) fn main(thread: Arc<Thread>, mut user: UserContext) {
         };
     }
     exit::finish(&thread);
+    thread.detach();
 }
 
 /// Answers a call. False when the thread must end.

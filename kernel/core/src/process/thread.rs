@@ -1,12 +1,12 @@
 //! Threads: what a user task is to the rest of the kernel.
 
 use alloc::string::String;
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use sis_abi::signal::SigSet;
-use sis_machine::sync::{IrqLock, Once, Rank, SpinLock};
+use sis_machine::sync::{IrqLock, Rank, SpinLock};
 use sis_machine::task::{self, Task};
 
 use super::Process;
@@ -75,7 +75,8 @@ pub struct Thread {
     number: AtomicU32,
     /// Its process.
     pub process: Arc<Process>,
-    task: Once<Weak<Task>>,
+    /// Kept alive by this while it sleeps; given up at the end.
+    task: IrqLock<Option<Arc<Task>>>,
     work: AtomicU32,
     name: SpinLock<[u8; NAME_BYTES]>,
     shared: SpinLock<Shared>,
@@ -128,7 +129,7 @@ impl Thread {
         Arc::new(Self {
             number: AtomicU32::new(tid),
             process,
-            task: Once::new(),
+            task: IrqLock::new(Rank::Leaf, None),
             work: AtomicU32::new(0),
             name: SpinLock::new(Rank::Leaf, from.name),
             shared: SpinLock::new(
@@ -266,12 +267,18 @@ impl Thread {
 
     /// Its task, while there is one.
     pub fn task(&self) -> Option<Arc<Task>> {
-        self.task.get().and_then(Weak::upgrade)
+        self.task.lock().clone()
     }
 
-    /// Its task says who it is; first thing.
+    /// Says which task it is, before that runs.
     pub(crate) fn attach(&self, task: &Arc<Task>) {
-        self.task.call_once(|| Arc::downgrade(task));
+        *self.task.lock() = Some(task.clone());
+    }
+
+    /// Its task ends: task and thread no longer keep each other.
+    pub(crate) fn detach(&self) {
+        let task = self.task.lock().take();
+        drop(task);
     }
 
     /// Ends its sleep, or brings it into the kernel, so that it sees its [`Self::work`]. Interrupt-safe.

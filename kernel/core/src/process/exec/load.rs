@@ -153,7 +153,10 @@ pub(super) fn stack(
         random,
         aux: &aux,
     };
-    let image = first_stack::build(&contents, loaded.stack_top as u64).ok_or(Errno::E2BIG)?;
+    let image = first_stack::build(&contents, loaded.stack_top as u64).map_err(|e| match e {
+        first_stack::StackError::TooLarge => Errno::E2BIG,
+        first_stack::StackError::NoMemory => Errno::ENOMEM,
+    })?;
     if image.bytes.len() > loaded.stack_bytes / 2 {
         return Err(Errno::E2BIG);
     }

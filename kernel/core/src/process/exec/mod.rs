@@ -14,6 +14,7 @@ use core::sync::atomic::Ordering;
 
 use sis_abi::process::COMM_BYTES;
 use sis_abi::signal::SIGKILL;
+use sis_algo::exec::rope::Rope;
 use sis_algo::exec::script;
 use sis_machine::mm::usercopy;
 use sis_machine::task;
@@ -46,7 +47,9 @@ pub(crate) struct Prepared {
     entry: u64,
     sp: u64,
     /// What is written into the space once it is the current one.
-    writes: Vec<(usize, Vec<u8>)>,
+    writes: Vec<Write>,
+    /// The stack's first contents, from `sp` on.
+    stack: Rope,
     arguments: Arguments,
     exe: Option<Path>,
     name: [u8; COMM_BYTES],
@@ -103,7 +106,7 @@ pub(crate) fn prepare(
     let cred = Arc::new(cred);
     let loaded = load::load(base, &file, head, personality)?;
     let image = load::stack(&loaded, &args, env, name, &cred, is_secure)?;
-    let mut writes = loaded.writes;
+    let writes = loaded.writes;
     let arguments = Arguments {
         args: (image.args.0 as usize, image.args.1 as usize),
         env: (image.env.0 as usize, image.env.1 as usize),
@@ -111,7 +114,6 @@ pub(crate) fn prepare(
         stack: image.sp as usize,
     };
     let sp = image.sp;
-    writes.push((sp as usize, image.bytes));
     let mut comm = [0; COMM_BYTES];
     let base_name = name.rsplit(|b| *b == b'/').next().unwrap_or_default();
     for (to, from) in comm.iter_mut().take(COMM_BYTES - 1).zip(base_name) {
@@ -122,6 +124,7 @@ pub(crate) fn prepare(
         entry: loaded.start,
         sp,
         writes,
+        stack: image.bytes,
         arguments,
         exe: file.path.clone(),
         name: comm,
@@ -222,22 +225,40 @@ pub(crate) fn commit(thread: &Arc<Thread>, user: &mut UserContext, prepared: Pre
         .is_dumpable
         .store(u32::from(!prepared.is_secure), Ordering::Relaxed);
     thread.set_cred(prepared.cred);
-    begin(thread, user, prepared.entry, prepared.sp, &prepared.writes);
+    let image = Image { entry: prepared.entry, sp: prepared.sp, writes: &prepared.writes, stack: &prepared.stack };
+    begin(thread, user, &image);
     Ok(())
 }
 
+/// Bytes for an address of the new space.
+type Write = (usize, Vec<u8>);
+
+/// What the new space is filled with, and where it begins.
+struct Image<'a> {
+    entry: u64,
+    sp: u64,
+    writes: &'a [Write],
+    stack: &'a Rope,
+}
+
 /// Fills the new space and sets the registers for the first instruction.
-fn begin(thread: &Arc<Thread>, user: &mut UserContext, entry: u64, sp: u64, writes: &[(usize, Vec<u8>)]) {
-    for (at, bytes) in writes {
-        if usercopy::copy_out(*at, bytes).is_err() {
+fn begin(thread: &Arc<Thread>, user: &mut UserContext, image: &Image<'_>) {
+    let mut at = image.sp as usize;
+    let stack = image.stack.pieces().map(|p| {
+        let here = at;
+        at += p.len();
+        (here, p)
+    });
+    for (at, bytes) in image.writes.iter().map(|(at, b)| (*at, b.as_slice())).chain(stack) {
+        if usercopy::copy_out(at, bytes).is_err() {
             sis_machine::warn!("{}[{}]: no memory for the new program", thread.name(), thread.tid());
             exit::begin_group(&thread.process, SIGKILL.number());
             return;
         }
     }
     *user = UserContext::default();
-    user.pc = entry;
-    user.sp = sp;
+    user.pc = image.entry;
+    user.sp = image.sp;
     user::fp_replace(&FpState::default());
     user::set_tls(0);
 }
@@ -286,7 +307,8 @@ fn end_other_threads(thread: &Arc<Thread>) -> Result<()> {
 /// Starts a prepared program in a thread that has never run. By that thread itself.
 pub(super) fn first(thread: &Arc<Thread>, prepared: Prepared) -> UserContext {
     let mut user = UserContext::default();
-    begin(thread, &mut user, prepared.entry, prepared.sp, &prepared.writes);
+    let image = Image { entry: prepared.entry, sp: prepared.sp, writes: &prepared.writes, stack: &prepared.stack };
+    begin(thread, &mut user, &image);
     user
 }
 

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use sis_algo::exec::rope::Rope;
 use sis_machine::mm::usercopy;
 
 use crate::user::UserPtr;
@@ -17,7 +18,7 @@ const TOTAL_MIN: usize = 128 << 10;
 /// A list of strings, each ending with a NUL, one behind another.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Strings {
-    bytes: Vec<u8>,
+    bytes: Rope,
     count: usize,
 }
 
@@ -27,8 +28,8 @@ impl Strings {
         if text.len() >= STRING_MAX {
             return Err(Errno::E2BIG);
         }
-        self.bytes.extend_from_slice(text);
-        self.bytes.push(0);
+        self.add(text)?;
+        self.add(&[0])?;
         self.count += 1;
         Ok(())
     }
@@ -53,30 +54,30 @@ impl Strings {
         }
     }
 
+    fn add(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.push(bytes).map_err(|_| Errno::ENOMEM)
+    }
+
     fn read_one(&mut self, address: usize) -> Result<()> {
         let begin = self.bytes.len();
         let mut at = address;
         loop {
             // Not across a page: the next one may not be mapped.
             let chunk = (4096 - at % 4096).min(256);
-            let old = self.bytes.len();
-            self.bytes.resize(old + chunk, 0);
-            let buf = self.bytes.get_mut(old..).unwrap_or_default();
+            let mut buf = [0; 256];
+            let buf = buf.get_mut(..chunk).unwrap_or_default();
             usercopy::copy_in(at, buf).map_err(|_| Errno::EFAULT)?;
-            if let Some(end) = buf.iter().position(|b| *b == 0) {
-                self.bytes.truncate(old + end + 1);
-                break;
-            }
-            if self.bytes.len() - begin >= STRING_MAX {
+            let end = buf.iter().position(|b| *b == 0);
+            self.add(buf.get(..end.map_or(chunk, |e| e + 1)).unwrap_or_default())?;
+            if self.bytes.len() - begin > STRING_MAX {
                 return Err(Errno::E2BIG);
+            }
+            if end.is_some() {
+                self.count += 1;
+                return Ok(());
             }
             at = at.checked_add(chunk).ok_or(Errno::EFAULT)?;
         }
-        if self.bytes.len() - begin > STRING_MAX {
-            return Err(Errno::E2BIG);
-        }
-        self.count += 1;
-        Ok(())
     }
 
     /// Whether there is none.
@@ -85,13 +86,13 @@ impl Strings {
     }
 
     /// The strings with their NULs.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &Rope {
         &self.bytes
     }
 
     /// The first string, without its NUL.
     pub(crate) fn first_owned(&self) -> Vec<u8> {
-        self.bytes.split(|b| *b == 0).next().unwrap_or_default().to_vec()
+        self.bytes.bytes().take_while(|b| *b != 0).collect()
     }
 
     /// Puts others in the place of the first one.
@@ -100,8 +101,12 @@ impl Strings {
         for text in with.iter().flatten() {
             self.push(text)?;
         }
-        let rest = old.bytes.iter().position(|b| *b == 0).map_or(0, |n| n + 1);
-        self.bytes.extend_from_slice(old.bytes.get(rest..).unwrap_or_default());
+        let mut skip = old.bytes.bytes().position(|b| b == 0).map_or(0, |n| n + 1);
+        for piece in old.bytes.pieces() {
+            let gone = skip.min(piece.len());
+            skip -= gone;
+            self.add(piece.get(gone..).unwrap_or_default())?;
+        }
         self.count += old.count.saturating_sub(1);
         Ok(())
     }
