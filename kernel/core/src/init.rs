@@ -11,7 +11,7 @@ use sis_hal::{ConsoleDevice, CpuPower, Entropy, IrqNumber, NetDevice, Temperatur
 use sis_machine::sync::Once;
 use sis_machine::{BootInfo, Initrd, cpu, irq, log, percpu, smp, timer};
 
-use crate::{fs, process, random, sched, time, tty};
+use crate::{fs, net, process, random, sched, time, tty};
 
 /// A network interface of the board.
 pub struct NetPort {
@@ -180,6 +180,7 @@ fn start_system(platform: Platform, initrd: Option<Initrd>, line: CommandLine, e
     report_initramfs(&unpacked);
     drop(initrd);
     tty::init(platform.console, line.values("console").last());
+    start_network(&platform.nets);
     start_load_average();
     start_init(&line, entry_ticks)
 }
@@ -191,6 +192,22 @@ fn report_initramfs(u: &fs::initramfs::Unpacked) {
     }
     if let Some(e) = &u.malformed {
         sis_machine::error!("initramfs: {e}; what came before is in place");
+    }
+}
+
+fn start_network(ports: &[NetPort]) {
+    if let Err(e) = net::init() {
+        sis_machine::error!("net: {e}");
+        return;
+    }
+    for port in ports {
+        let attached = match port.irq {
+            Some((irq, trigger)) => net::attach(port.device, irq, trigger),
+            None => Err(crate::Errno::ENXIO),
+        };
+        if let Err(e) = attached {
+            sis_machine::error!("net: the interface {} cannot be used: {e}", port.device.mac());
+        }
     }
 }
 

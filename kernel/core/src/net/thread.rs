@@ -1,11 +1,13 @@
 //! The kernel thread that takes packets in and minds the stack's timers.
 
 use alloc::boxed::Box;
+use alloc::format;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sis_hal::{IrqNumber, NetDevice, Trigger};
 
 use super::stack;
+use crate::fs::procfs;
 use crate::poll::Events;
 use crate::sched;
 use crate::time::{self, Deadline};
@@ -40,6 +42,10 @@ pub(super) fn plan(ns: u64) {
 /// `ENOMEM`.
 pub fn init() -> Result<()> {
     stack::with(stack::Stack::start);
+    let tree = procfs::tree();
+    for (name, text) in super::proc::FILES {
+        tree.add_file(&format!("net/{name}"), move || Ok(text().into_bytes()));
+    }
     sched::spawn_kernel("net", run)?;
     Ok(())
 }
