@@ -246,8 +246,12 @@ fn setgroups(call: &mut Call<'_>) -> Result<usize> {
         return Err(Errno::EINVAL);
     }
     let bytes = UserSlice::new(call.usize(1), n * 4).read_to_vec(GROUPS_MAX * 4)?;
-    let mut groups: alloc::vec::Vec<u32> =
-        bytes.as_chunks::<4>().0.iter().map(|c| u32::from_le_bytes(*c)).collect();
+    let mut groups: alloc::vec::Vec<u32> = bytes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .map(|c| u32::from_le_bytes(*c))
+        .collect();
     groups.sort_unstable();
     change(call, |new, _| {
         new.groups = Arc::from(groups);
@@ -267,7 +271,10 @@ fn cap_header(call: &Call<'_>) -> Result<(i32, usize)> {
         CAP_V1 => Ok((h.pid, 1)),
         CAP_V2 | CAP_V3 => Ok((h.pid, 2)),
         _ => {
-            header.write(&CapHeader { version: CAP_V3, pid: h.pid })?;
+            header.write(&CapHeader {
+                version: CAP_V3,
+                pid: h.pid,
+            })?;
             Err(Errno::EINVAL)
         }
     }

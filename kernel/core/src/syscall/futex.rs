@@ -42,7 +42,11 @@ fn futex_(call: &mut Call<'_>) -> Result<usize> {
     match command {
         FUTEX_WAIT | FUTEX_WAIT_BITSET => {
             let is_absolute = command == FUTEX_WAIT_BITSET;
-            let bitset = if is_absolute { call.uint(5) } else { FUTEX_BITSET_MATCH_ANY };
+            let bitset = if is_absolute {
+                call.uint(5)
+            } else {
+                FUTEX_BITSET_MATCH_ANY
+            };
             let deadline = deadline(call.usize(3), is_absolute, is_wall)?;
             futex::wait(thread, address, value, bitset, is_private, deadline).map(|()| 0)
         }
@@ -58,7 +62,15 @@ fn futex_(call: &mut Call<'_>) -> Result<usize> {
         }
         FUTEX_WAKE_OP => {
             let second = most(call.uint(3));
-            futex::wake_op(&thread.vm(), address, call.usize(4), most(value), second, call.uint(5), is_private)
+            futex::wake_op(
+                &thread.vm(),
+                address,
+                call.usize(4),
+                most(value),
+                second,
+                call.uint(5),
+                is_private,
+            )
         }
         _ => Err(Errno::ENOSYS),
     }
@@ -66,7 +78,9 @@ fn futex_(call: &mut Call<'_>) -> Result<usize> {
 
 /// The point of the monotonic clock at which a wait ends.
 fn deadline(address: usize, is_absolute: bool, is_wall: bool) -> Result<Deadline> {
-    let Some(t) = UserPtr::<Timespec>::new(address).read_opt()? else { return Ok(Deadline::NEVER) };
+    let Some(t) = UserPtr::<Timespec>::new(address).read_opt()? else {
+        return Ok(Deadline::NEVER);
+    };
     let ns = t.to_ns().ok_or(Errno::EINVAL)?;
     let at = match (is_absolute, is_wall) {
         (false, _) => now_ns().saturating_add(ns),

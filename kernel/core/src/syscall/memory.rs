@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Call, Row, built, partial};
 use crate::user::UserSlice;
-use crate::vm::{PAGE, Place, Protection};
+use crate::vm::{self, Backing, MapRequest, PAGE, Place, Protection, Rules};
 use crate::{Errno, Result};
 
 /// This family's rows.
@@ -108,11 +108,16 @@ fn mmap(call: &mut Call<'_>) -> Result<usize> {
         Place::Hint(address)
     };
     let vm = call.thread.vm();
-    let at = if flags & MAP_ANONYMOUS != 0 {
+    let mut rules = Rules {
+        limit: address_limit(call),
+        is_reserved: flags & MAP_NORESERVE == 0,
+        may_write: true,
+    };
+    let backing = if flags & MAP_ANONYMOUS != 0 {
         if is_shared {
-            vm.map_shared_anonymous(place, len, protection)?
+            vm::shared_anonymous(len)?
         } else {
-            vm.map_anonymous(place, len, protection, "")?
+            Backing::Anonymous
         }
     } else {
         let file = call.thread.files().get(fd)?;
@@ -126,8 +131,23 @@ fn mmap(call: &mut Call<'_>) -> Result<usize> {
         if protection.exec && !protection.read {
             protection.read = true;
         }
-        vm.map_file(place, len, protection, is_shared, file.mmap()?, offset)?
+        rules.may_write = !is_shared || file.writable();
+        let source = file.ops.mmap()?;
+        let first = offset / PAGE as u64;
+        if is_shared {
+            Backing::Shared(source, first)
+        } else {
+            Backing::Private(source, first)
+        }
     };
+    let at = vm.map(MapRequest {
+        place,
+        len,
+        protection,
+        backing,
+        label: "",
+        rules,
+    })?;
     if flags & (MAP_POPULATE | MAP_LOCKED) != 0 && flags & MAP_NONBLOCK == 0 {
         populate(&vm, at, len, protection);
     }
@@ -158,9 +178,17 @@ fn mprotect(call: &mut Call<'_>) -> Result<usize> {
     Ok(0)
 }
 
+/// RLIMIT_AS of the caller.
+fn address_limit(call: &Call<'_>) -> u64 {
+    call.thread
+        .process
+        .limit(crate::process::limits::Resource::AddressSpace)
+        .soft
+}
+
 fn brk(call: &mut Call<'_>) -> Result<usize> {
     let limit = call.thread.process.limit(crate::process::limits::Resource::Data).soft;
-    Ok(call.thread.vm().brk(call.usize(0), limit))
+    Ok(call.thread.vm().brk(call.usize(0), limit, address_limit(call)))
 }
 
 const MREMAP_MAYMOVE: u32 = 1;
@@ -178,6 +206,7 @@ fn mremap(call: &mut Call<'_>) -> Result<usize> {
         call.usize(2),
         flags & MREMAP_MAYMOVE != 0,
         fixed,
+        address_limit(call),
     )
 }
 

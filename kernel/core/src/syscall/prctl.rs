@@ -56,15 +56,17 @@ fn prctl(call: &mut Call<'_>) -> Result<usize> {
         PR_SET_NAME => {
             let name = match read_cstr(value as usize, COMM_BYTES - 1) {
                 // Longer names are cut.
-                Err(Errno::ENAMETOOLONG) => {
-                    UserPtr::<[u8; COMM_BYTES]>::new(value as usize).read().map(|n| n.to_vec())?
-                }
+                Err(Errno::ENAMETOOLONG) => UserPtr::<[u8; COMM_BYTES]>::new(value as usize)
+                    .read()
+                    .map(|n| n.to_vec())?,
                 other => other?,
             };
             thread.set_name(&name);
             Ok(0)
         }
-        PR_GET_NAME => UserPtr::<[u8; COMM_BYTES]>::new(value as usize).write(&thread.name_bytes()).map(|()| 0),
+        PR_GET_NAME => UserPtr::<[u8; COMM_BYTES]>::new(value as usize)
+            .write(&thread.name_bytes())
+            .map(|()| 0),
         PR_CAPBSET_READ if value <= u64::from(CAP_LAST) => Ok(1),
         PR_SET_TIMERSLACK => {
             let slack = if value == 0 { SLACK_NS } else { value };
@@ -81,9 +83,7 @@ fn prctl(call: &mut Call<'_>) -> Result<usize> {
             thread.no_new_privs.store(true, Ordering::Relaxed);
             Ok(0)
         }
-        PR_GET_NO_NEW_PRIVS if value == 0 && !has_rest => {
-            Ok(usize::from(thread.no_new_privs.load(Ordering::Relaxed)))
-        }
+        PR_GET_NO_NEW_PRIVS if value == 0 && !has_rest => Ok(usize::from(thread.no_new_privs.load(Ordering::Relaxed))),
         PR_GET_TID_ADDRESS => {
             let address = thread.clear_tid.load(Ordering::Relaxed) as u64;
             UserPtr::<u64>::new(value as usize).write(&address).map(|()| 0)

@@ -26,7 +26,12 @@ pub(super) const CALLS: &[Row] = &[
     built(94, "exit_group", exit_group),
     partial(95, "waitid", waitid, "P_PIDFD"),
     built(96, "set_tid_address", set_tid_address),
-    partial(97, "unshare", unshare, "namespaces, CLONE_VM, CLONE_SIGHAND, CLONE_THREAD"),
+    partial(
+        97,
+        "unshare",
+        unshare,
+        "namespaces, CLONE_VM, CLONE_SIGHAND, CLONE_THREAD",
+    ),
     built(154, "setpgid", setpgid),
     built(155, "getpgid", getpgid),
     built(156, "getsid", getsid),
@@ -39,7 +44,12 @@ pub(super) const CALLS: &[Row] = &[
     built(221, "execve", execve),
     built(260, "wait4", wait4),
     built(281, "execveat", execveat),
-    partial(435, "clone3", clone3, "CLONE_PIDFD, set_tid, CLONE_INTO_CGROUP, namespaces"),
+    partial(
+        435,
+        "clone3",
+        clone3,
+        "CLONE_PIDFD, set_tid, CLONE_INTO_CGROUP, namespaces",
+    ),
 ];
 
 const PATH_MAX: usize = 4095;
@@ -139,7 +149,10 @@ fn unshare(call: &mut Call<'_>) -> Result<usize> {
 fn execve(call: &mut Call<'_>) -> Result<usize> {
     let name = read_cstr(call.usize(0), PATH_MAX)?;
     let base = Base::of(call.thread);
-    let program = Program::Name { name: &name, follow: true };
+    let program = Program::Name {
+        name: &name,
+        follow: true,
+    };
     run(call, &base, &program, call.usize(1), call.usize(2))
 }
 
@@ -154,11 +167,17 @@ fn execveat(call: &mut Call<'_>) -> Result<usize> {
         let base = Base::of(call.thread);
         let file = call.thread.files().get(fd)?.path.clone().ok_or(Errno::EACCES)?;
         let label = alloc::format!("/dev/fd/{fd}");
-        let program = Program::Open { file, name: label.as_bytes() };
+        let program = Program::Open {
+            file,
+            name: label.as_bytes(),
+        };
         return run(call, &base, &program, argv, envp);
     }
     let base = Base::at(call.thread, fd, &name)?;
-    let program = Program::Name { name: &name, follow: flags & AT_SYMLINK_NOFOLLOW == 0 };
+    let program = Program::Name {
+        name: &name,
+        follow: flags & AT_SYMLINK_NOFOLLOW == 0,
+    };
     run(call, &base, &program, argv, envp)
 }
 
@@ -187,7 +206,9 @@ fn wait4(call: &mut Call<'_>) -> Result<usize> {
         pid if pid > 0 => Which::Process(pid as u32),
         pgid => Which::Group(pgid.unsigned_abs()),
     };
-    let Some(report) = wait::wait(process, which, options | WaitOptions::WEXITED)? else { return Ok(0) };
+    let Some(report) = wait::wait(process, which, options | WaitOptions::WEXITED)? else {
+        return Ok(0);
+    };
     UserPtr::<i32>::new(call.usize(1)).write_opt(&report.status)?;
     UserPtr::<Rusage>::new(call.usize(3)).write_opt(&rusage(&report.usage))?;
     Ok(report.pid as usize)
@@ -223,8 +244,20 @@ fn waitid(call: &mut Call<'_>) -> Result<usize> {
 fn siginfo(report: Option<&Report>) -> [u8; 128] {
     use sis_abi::signal::{Detail, SIGCHLD, SigInfo};
     let Some(r) = report else { return [0; 128] };
-    let detail = Detail::Child { pid: r.pid, uid: r.uid, status: r.value, utime: 0, stime: 0 };
-    SigInfo { signal: SIGCHLD, errno: 0, code: r.code, detail }.to_bytes()
+    let detail = Detail::Child {
+        pid: r.pid,
+        uid: r.uid,
+        status: r.value,
+        utime: 0,
+        stime: 0,
+    };
+    SigInfo {
+        signal: SIGCHLD,
+        errno: 0,
+        code: r.code,
+        detail,
+    }
+    .to_bytes()
 }
 
 fn rusage(usage: &Usage) -> Rusage {

@@ -24,10 +24,20 @@ use crate::{Errno, Result, sched};
 /// This family's rows.
 pub(super) const CALLS: &[Row] = &[
     built(118, "sched_setparam", sched_setparam),
-    partial(119, "sched_setscheduler", sched_setscheduler, "real-time policies answer EPERM"),
+    partial(
+        119,
+        "sched_setscheduler",
+        sched_setscheduler,
+        "real-time policies answer EPERM",
+    ),
     built(120, "sched_getscheduler", sched_getscheduler),
     built(121, "sched_getparam", sched_getparam),
-    partial(122, "sched_setaffinity", sched_setaffinity, "another thread that runs moves when it next sleeps"),
+    partial(
+        122,
+        "sched_setaffinity",
+        sched_setaffinity,
+        "another thread that runs moves when it next sleeps",
+    ),
     built(123, "sched_getaffinity", sched_getaffinity),
     built(124, "sched_yield", sched_yield),
     built(125, "sched_get_priority_max", sched_get_priority_max),
@@ -36,7 +46,12 @@ pub(super) const CALLS: &[Row] = &[
     built(140, "setpriority", setpriority),
     built(141, "getpriority", getpriority),
     built(168, "getcpu", getcpu),
-    partial(274, "sched_setattr", sched_setattr, "real-time and deadline policies answer EPERM"),
+    partial(
+        274,
+        "sched_setattr",
+        sched_setattr,
+        "real-time and deadline policies answer EPERM",
+    ),
     built(275, "sched_getattr", sched_getattr),
 ];
 
@@ -54,7 +69,11 @@ fn target(call: &Call<'_>, tid: i32) -> Result<Arc<Thread>> {
 /// `EPERM` unless the caller may change how a thread is scheduled.
 fn check_permission(cred: &Cred, target: &Thread) -> Result<()> {
     let of = target.cred();
-    if cred.euid == of.euid || cred.euid == of.uid || cred.has(Capability::SysNice) { Ok(()) } else { Err(Errno::EPERM) }
+    if cred.euid == of.euid || cred.euid == of.uid || cred.has(Capability::SysNice) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 fn sched_yield(_call: &mut Call<'_>) -> Result<usize> {
@@ -80,7 +99,11 @@ fn sched_getaffinity(call: &mut Call<'_>) -> Result<usize> {
 fn sched_setaffinity(call: &mut Call<'_>) -> Result<usize> {
     let len = call.usize(1).min(128);
     let bytes = UserSlice::new(call.usize(2), len).read_to_vec(128)?;
-    let mask = bytes.iter().take(8).enumerate().fold(0u64, |m, (n, b)| m | u64::from(*b) << (8 * n));
+    let mask = bytes
+        .iter()
+        .take(8)
+        .enumerate()
+        .fold(0u64, |m, (n, b)| m | u64::from(*b) << (8 * n));
     let thread = target(call, call.int(0))?;
     check_permission(&call.thread.cred(), &thread)?;
     let mask = mask & online_mask();
@@ -139,7 +162,12 @@ fn sched_setscheduler(call: &mut Call<'_>) -> Result<usize> {
 fn sched_setparam(call: &mut Call<'_>) -> Result<usize> {
     let param = UserPtr::<SchedParam>::new(call.usize(1)).read()?;
     let thread = target(call, call.int(0))?;
-    set_policy(call, &thread, thread.policy.load(Ordering::Relaxed), i64::from(param.sched_priority))
+    set_policy(
+        call,
+        &thread,
+        thread.policy.load(Ordering::Relaxed),
+        i64::from(param.sched_priority),
+    )
 }
 
 fn sched_getscheduler(call: &mut Call<'_>) -> Result<usize> {
@@ -229,7 +257,10 @@ fn sched_setattr(call: &mut Call<'_>) -> Result<usize> {
 fn set_nice(cred: &Cred, thread: &Thread, nice: i32) -> Result<()> {
     let Some(task) = thread.task() else { return Ok(()) };
     let ext = sched::ext(&task);
-    let least = 20 - i64::try_from(thread.process.limit(Resource::Nice).soft).unwrap_or(40).min(40);
+    let least = 20
+        - i64::try_from(thread.process.limit(Resource::Nice).soft)
+            .unwrap_or(40)
+            .min(40);
     if nice < i32::from(ext.nice()) && i64::from(nice) < least && !cred.has(Capability::SysNice) {
         return Err(Errno::EACCES);
     }
@@ -254,7 +285,10 @@ fn chosen(call: &Call<'_>) -> Result<Vec<Arc<Thread>>> {
         }
         PRIO_USER => {
             let uid = if id == 0 { call.thread.cred().uid } else { id };
-            table::iter().filter(|p| p.uid() == uid).flat_map(|p| p.threads()).collect()
+            table::iter()
+                .filter(|p| p.uid() == uid)
+                .flat_map(|p| p.threads())
+                .collect()
         }
         _ => return Err(Errno::EINVAL),
     })
@@ -262,7 +296,11 @@ fn chosen(call: &Call<'_>) -> Result<Vec<Arc<Thread>>> {
 
 /// Answers 20 minus the nice value, so that it is never negative.
 fn getpriority(call: &mut Call<'_>) -> Result<usize> {
-    let best = chosen(call)?.iter().filter_map(|t| t.task()).map(|t| sched::ext(&t).nice()).min();
+    let best = chosen(call)?
+        .iter()
+        .filter_map(|t| t.task())
+        .map(|t| sched::ext(&t).nice())
+        .min();
     best.map(|n| (20 - i32::from(n)) as usize).ok_or(Errno::ESRCH)
 }
 

@@ -35,7 +35,11 @@ pub(super) const CALLS: &[Row] = &[
 const SET_BYTES: usize = 8;
 
 fn check_size(call: &Call<'_>, argument: usize) -> Result<()> {
-    if call.usize(argument) == SET_BYTES { Ok(()) } else { Err(Errno::EINVAL) }
+    if call.usize(argument) == SET_BYTES {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 fn read_set(address: usize) -> Result<SigSet> {
@@ -231,8 +235,19 @@ fn send_to_one(call: &Call<'_>, target: &Arc<Thread>, number: i32) -> Result<usi
     let caller = call.thread;
     check_permission(caller, &target.process, signal)?;
     if let Some(signal) = signal {
-        let detail = Detail::Sender { pid: caller.process.pid, uid: caller.cred().uid };
-        send_to_thread(target, SigInfo { signal, errno: 0, code: code::SI_TKILL, detail })?;
+        let detail = Detail::Sender {
+            pid: caller.process.pid,
+            uid: caller.cred().uid,
+        };
+        send_to_thread(
+            target,
+            SigInfo {
+                signal,
+                errno: 0,
+                code: code::SI_TKILL,
+                detail,
+            },
+        )?;
     }
     Ok(0)
 }

@@ -4,12 +4,12 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use sis_abi::process::{Sysinfo, Utsname, uts_string};
+use sis_abi::system::syslog as actions;
 use sis_abi::system::{
     GetrandomFlags, LINUX_REBOOT_CMD_CAD_OFF, LINUX_REBOOT_CMD_CAD_ON, LINUX_REBOOT_CMD_HALT,
     LINUX_REBOOT_CMD_POWER_OFF, LINUX_REBOOT_CMD_RESTART, LINUX_REBOOT_CMD_RESTART2, LINUX_REBOOT_MAGIC1,
     LINUX_REBOOT_MAGIC2, LINUX_REBOOT_MAGIC2A, LINUX_REBOOT_MAGIC2B, LINUX_REBOOT_MAGIC2C,
 };
-use sis_abi::system::syslog as actions;
 use sis_machine::mm::frames;
 use sis_machine::{cpu, firmware, log};
 
@@ -23,7 +23,12 @@ use crate::{Errno, Result, random, sched, uts};
 /// This family's rows.
 pub(super) const CALLS: &[Row] = &[
     built(92, "personality", personality),
-    partial(116, "syslog", syslog, "actions::READ and SIZE_UNREAD answer what is there without waiting"),
+    partial(
+        116,
+        "syslog",
+        syslog,
+        "actions::READ and SIZE_UNREAD answer what is there without waiting",
+    ),
     partial(142, "reboot", reboot, "kexec and suspend"),
     built(160, "uname", uname),
     built(161, "sethostname", sethostname),
@@ -33,7 +38,12 @@ pub(super) const CALLS: &[Row] = &[
     built(179, "sysinfo", sysinfo),
     built(261, "prlimit64", prlimit64),
     built(278, "getrandom", getrandom),
-    partial(283, "membarrier", membarrier, "MEMBARRIER_CMD_FLAG_CPU and rseq commands"),
+    partial(
+        283,
+        "membarrier",
+        membarrier,
+        "MEMBARRIER_CMD_FLAG_CPU and rseq commands",
+    ),
 ];
 
 fn uname(call: &mut Call<'_>) -> Result<usize> {
@@ -90,7 +100,10 @@ fn sysinfo(call: &mut Call<'_>) -> Result<usize> {
 }
 
 fn to_abi(limit: Rlimit) -> sis_abi::process::Rlimit {
-    sis_abi::process::Rlimit { rlim_cur: limit.soft, rlim_max: limit.hard }
+    sis_abi::process::Rlimit {
+        rlim_cur: limit.soft,
+        rlim_max: limit.hard,
+    }
 }
 
 type AbiLimit = UserPtr<sis_abi::process::Rlimit>;
@@ -104,7 +117,15 @@ fn getrlimit(call: &mut Call<'_>) -> Result<usize> {
 fn setrlimit(call: &mut Call<'_>) -> Result<usize> {
     let resource = Resource::new(call.uint(0)).ok_or(Errno::EINVAL)?;
     let new = AbiLimit::new(call.usize(1)).read()?;
-    set_limit(call, &call.thread.process, resource, Rlimit { soft: new.rlim_cur, hard: new.rlim_max })?;
+    set_limit(
+        call,
+        &call.thread.process,
+        resource,
+        Rlimit {
+            soft: new.rlim_cur,
+            hard: new.rlim_max,
+        },
+    )?;
     Ok(0)
 }
 
@@ -156,7 +177,15 @@ fn prlimit64(call: &mut Call<'_>) -> Result<usize> {
     }
     let old = process.limit(resource);
     if let Some(new) = new {
-        set_limit(call, &process, resource, Rlimit { soft: new.rlim_cur, hard: new.rlim_max })?;
+        set_limit(
+            call,
+            &process,
+            resource,
+            Rlimit {
+                soft: new.rlim_cur,
+                hard: new.rlim_max,
+            },
+        )?;
     }
     AbiLimit::new(call.usize(3)).write_opt(&to_abi(old))?;
     Ok(0)

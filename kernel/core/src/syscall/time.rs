@@ -6,8 +6,8 @@ use sis_abi::process::{SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD_ID, Sigevent};
 use sis_abi::signal::{SIGALRM, Signal};
 use sis_abi::time::{
     CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_PROCESS_CPUTIME_ID,
-    CLOCK_REALTIME, CLOCK_REALTIME_COARSE, CLOCK_TAI, CLOCK_THREAD_CPUTIME_ID, ITIMER_PROF, ITIMER_REAL, ITIMER_VIRTUAL,
-    Itimerspec, Itimerval, TIMER_ABSTIME, Timespec, Timeval, Timezone, Tms,
+    CLOCK_REALTIME, CLOCK_REALTIME_COARSE, CLOCK_TAI, CLOCK_THREAD_CPUTIME_ID, ITIMER_PROF, ITIMER_REAL,
+    ITIMER_VIRTUAL, Itimerspec, Itimerval, TIMER_ABSTIME, Timespec, Timeval, Timezone, Tms,
 };
 
 use super::{Call, Row, built, partial};
@@ -29,12 +29,22 @@ pub(super) const CALLS: &[Row] = &[
     partial(107, "timer_create", timer_create, "thread CPU clocks, alarm clocks"),
     built(108, "timer_gettime", timer_gettime),
     built(109, "timer_getoverrun", timer_getoverrun),
-    partial(110, "timer_settime", timer_settime, "CLOCK_REALTIME timers do not move when the clock is set"),
+    partial(
+        110,
+        "timer_settime",
+        timer_settime,
+        "CLOCK_REALTIME timers do not move when the clock is set",
+    ),
     built(111, "timer_delete", timer_delete),
     partial(112, "clock_settime", clock_settime, "only CLOCK_REALTIME can be set"),
     built(113, "clock_gettime", clock_gettime),
     built(114, "clock_getres", clock_getres),
-    partial(115, "clock_nanosleep", clock_nanosleep, "CLOCK_PROCESS_CPUTIME_ID; absolute sleeps do not follow the clock"),
+    partial(
+        115,
+        "clock_nanosleep",
+        clock_nanosleep,
+        "CLOCK_PROCESS_CPUTIME_ID; absolute sleeps do not follow the clock",
+    ),
     built(128, "restart_syscall", restart_syscall),
     built(153, "times", times),
     built(169, "gettimeofday", gettimeofday),
@@ -98,7 +108,10 @@ fn clock_settime(call: &mut Call<'_>) -> Result<usize> {
     if call.uint(0) != CLOCK_REALTIME {
         return Err(Errno::EINVAL);
     }
-    let to = UserPtr::<Timespec>::new(call.usize(1)).read()?.to_ns().ok_or(Errno::EINVAL)?;
+    let to = UserPtr::<Timespec>::new(call.usize(1))
+        .read()?
+        .to_ns()
+        .ok_or(Errno::EINVAL)?;
     set_wall(call, to)
 }
 
@@ -116,7 +129,10 @@ fn set_wall(call: &Call<'_>, to_ns: u64) -> Result<usize> {
 
 fn gettimeofday(call: &mut Call<'_>) -> Result<usize> {
     UserPtr::<Timeval>::new(call.usize(0)).write_opt(&Timeval::from_ns(wall_ns()))?;
-    UserPtr::<Timezone>::new(call.usize(1)).write_opt(&Timezone { tz_minuteswest: 0, tz_dsttime: 0 })?;
+    UserPtr::<Timezone>::new(call.usize(1)).write_opt(&Timezone {
+        tz_minuteswest: 0,
+        tz_dsttime: 0,
+    })?;
     Ok(0)
 }
 
@@ -153,7 +169,10 @@ fn sleep(thread: &Thread, until: Deadline, remaining: usize) -> Result<usize> {
             if remaining != 0 {
                 UserPtr::<Timespec>::new(remaining).write(&Timespec::from_ns(left))?;
             }
-            *thread.restart.lock() = Some(Restart::Sleep { until_ns: until.ns(), remaining });
+            *thread.restart.lock() = Some(Restart::Sleep {
+                until_ns: until.ns(),
+                remaining,
+            });
             Err(Errno::ERESTART_RESTARTBLOCK)
         }
         other => other.map(|()| 0),
@@ -161,7 +180,10 @@ fn sleep(thread: &Thread, until: Deadline, remaining: usize) -> Result<usize> {
 }
 
 fn nanosleep(call: &mut Call<'_>) -> Result<usize> {
-    let ns = UserPtr::<Timespec>::new(call.usize(0)).read()?.to_ns().ok_or(Errno::EINVAL)?;
+    let ns = UserPtr::<Timespec>::new(call.usize(0))
+        .read()?
+        .to_ns()
+        .ok_or(Errno::EINVAL)?;
     let until = Deadline::at_ns(now_ns().saturating_add(ns).min(u64::MAX - 1));
     sleep(call.thread, until, call.usize(1))
 }
@@ -176,7 +198,10 @@ fn clock_nanosleep(call: &mut Call<'_>) -> Result<usize> {
         }
         _ => return Err(Errno::EINVAL),
     };
-    let ns = UserPtr::<Timespec>::new(call.usize(2)).read()?.to_ns().ok_or(Errno::EINVAL)?;
+    let ns = UserPtr::<Timespec>::new(call.usize(2))
+        .read()?
+        .to_ns()
+        .ok_or(Errno::EINVAL)?;
     let is_absolute = call.uint(1) & TIMER_ABSTIME != 0;
     let left = if is_absolute { ns.saturating_sub(now) } else { ns };
     let until = Deadline::at_ns(now_ns().saturating_add(left).min(u64::MAX - 1));
@@ -195,7 +220,13 @@ fn restart_syscall(call: &mut Call<'_>) -> Result<usize> {
     match restart {
         None => Err(Errno::EINTR),
         Some(Restart::Sleep { until_ns, remaining }) => sleep(call.thread, Deadline::at_ns(until_ns), remaining),
-        Some(Restart::Futex { address, expected, bitset, is_private, until_ns }) => {
+        Some(Restart::Futex {
+            address,
+            expected,
+            bitset,
+            is_private,
+            until_ns,
+        }) => {
             let deadline = Deadline::at_ns(until_ns);
             futex::wait(call.thread, address, expected, bitset, is_private, deadline).map(|()| 0)
         }
@@ -214,7 +245,10 @@ fn interval(which: u32) -> Result<Interval> {
 fn itimerval((left, interval): (u64, u64)) -> Itimerval {
     // What is set never reads as zero.
     let left = if left > 0 { left.max(1000) } else { 0 };
-    Itimerval { it_interval: Timeval::from_ns(interval), it_value: Timeval::from_ns(left) }
+    Itimerval {
+        it_interval: Timeval::from_ns(interval),
+        it_value: Timeval::from_ns(left),
+    }
 }
 
 fn getitimer(call: &mut Call<'_>) -> Result<usize> {
@@ -227,9 +261,10 @@ fn setitimer(call: &mut Call<'_>) -> Result<usize> {
     let which = interval(call.uint(0))?;
     let (value, every) = match UserPtr::<Itimerval>::new(call.usize(1)).read_opt()? {
         None => (0, 0),
-        Some(t) => {
-            (t.it_value.to_ns().ok_or(Errno::EINVAL)?, t.it_interval.to_ns().ok_or(Errno::EINVAL)?)
-        }
+        Some(t) => (
+            t.it_value.to_ns().ok_or(Errno::EINVAL)?,
+            t.it_interval.to_ns().ok_or(Errno::EINVAL)?,
+        ),
     };
     let process = &call.thread.process;
     let alarm = process.interval_timer(which);
@@ -251,7 +286,12 @@ fn timer_create(call: &mut Call<'_>) -> Result<usize> {
     let process = &call.thread.process;
     let out = UserPtr::<i32>::new(call.usize(2));
     let id = match event {
-        None => process.create_timer(clock, |id| Action::Timer { id, signal: SIGALRM, value: id as u64, thread: None }),
+        None => process.create_timer(clock, |id| Action::Timer {
+            id,
+            signal: SIGALRM,
+            value: id as u64,
+            thread: None,
+        }),
         Some(e) => {
             let signal = Signal::new(e.sigev_signo);
             let notify = u32::try_from(e.sigev_notify).map_err(|_| Errno::EINVAL)?;
@@ -260,14 +300,26 @@ fn timer_create(call: &mut Call<'_>) -> Result<usize> {
                 SIGEV_NONE => process.create_timer(clock, |_| Action::None),
                 SIGEV_SIGNAL => {
                     let signal = signal.ok_or(Errno::EINVAL)?;
-                    process.create_timer(clock, |id| Action::Timer { id, signal, value, thread: None })
+                    process.create_timer(clock, |id| Action::Timer {
+                        id,
+                        signal,
+                        value,
+                        thread: None,
+                    })
                 }
                 SIGEV_THREAD_ID => {
                     let signal = signal.ok_or(Errno::EINVAL)?;
                     let tid = u32::try_from(e.sigev_notify_thread_id).map_err(|_| Errno::EINVAL)?;
-                    let target = table::thread(tid).filter(|t| Arc::ptr_eq(&t.process, process)).ok_or(Errno::EINVAL)?;
+                    let target = table::thread(tid)
+                        .filter(|t| Arc::ptr_eq(&t.process, process))
+                        .ok_or(Errno::EINVAL)?;
                     let thread = Some(Arc::downgrade(&target));
-                    process.create_timer(clock, |id| Action::Timer { id, signal, value, thread })
+                    process.create_timer(clock, |id| Action::Timer {
+                        id,
+                        signal,
+                        value,
+                        thread,
+                    })
                 }
                 _ => Err(Errno::EINVAL),
             }
@@ -281,7 +333,10 @@ fn timer_create(call: &mut Call<'_>) -> Result<usize> {
 }
 
 fn itimerspec((left, interval): (u64, u64)) -> Itimerspec {
-    Itimerspec { it_interval: Timespec::from_ns(interval), it_value: Timespec::from_ns(left) }
+    Itimerspec {
+        it_interval: Timespec::from_ns(interval),
+        it_value: Timespec::from_ns(left),
+    }
 }
 
 fn timer_gettime(call: &mut Call<'_>) -> Result<usize> {

@@ -65,6 +65,8 @@ pub(super) struct Area {
     pub(super) label: &'static str,
     /// MADV_DONTFORK.
     pub(super) skip_fork: bool,
+    /// mprotect(2) may make it writable.
+    pub(super) may_write: bool,
 }
 
 impl Area {
@@ -116,6 +118,7 @@ impl Area {
             && self.protection == next.protection
             && self.label == next.label
             && self.skip_fork == next.skip_fork
+            && self.may_write == next.may_write
     }
 }
 

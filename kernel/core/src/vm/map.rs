@@ -33,6 +33,38 @@ pub struct MapRequest {
     pub backing: Backing,
     /// Shown in /proc/PID/maps for anonymous memory.
     pub label: &'static str,
+    /// Rules that it must keep.
+    pub rules: Rules,
+}
+
+/// What bounds a mapping besides the address space.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Bytes that all mappings of the space may have together (RLIMIT_AS).
+    pub limit: u64,
+    /// More private memory than the machine has is refused; false with MAP_NORESERVE.
+    pub is_reserved: bool,
+    /// mprotect(2) may make it writable: not for a shared mapping of a file opened only for reading.
+    pub may_write: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            limit: u64::MAX,
+            is_reserved: true,
+            may_write: true,
+        }
+    }
+}
+
+/// Memory of `len` bytes that children will share, to be mapped.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn shared_anonymous(len: usize) -> Result<Backing> {
+    let size = page_up(len).ok_or(Errno::ENOMEM)?;
+    Ok(Backing::Shared(Arc::new(SharedMemory::new(size)), 0))
 }
 
 fn page_up(n: usize) -> Option<usize> {
@@ -65,6 +97,7 @@ impl Vm {
             protection,
             backing: Backing::Anonymous,
             label,
+            rules: Rules::default(),
         })
     }
 
@@ -96,22 +129,7 @@ impl Vm {
             protection,
             backing,
             label: "",
-        })
-    }
-
-    /// Maps anonymous memory that children share.
-    ///
-    /// # Errors
-    /// As [`Self::map`].
-    pub fn map_shared_anonymous(&self, place: Place, len: usize, protection: Protection) -> Result<usize> {
-        let size = page_up(len).ok_or(Errno::ENOMEM)?;
-        let backing = Backing::Shared(Arc::new(SharedMemory::new(size)), 0);
-        self.map(MapRequest {
-            place,
-            len,
-            protection,
-            backing,
-            label: "",
+            rules: Rules::default(),
         })
     }
 
@@ -155,6 +173,14 @@ impl Vm {
         {
             return Err(Errno::EACCES);
         }
+        if protection.write
+            && inner
+                .areas
+                .iter()
+                .any(|(s, a)| s < end && a.end > start && !a.may_write)
+        {
+            return Err(Errno::EACCES);
+        }
         for (at, mut area) in inner.areas.remove(start, end) {
             area.protection = protection;
             inner.areas.insert(at, area);
@@ -171,7 +197,7 @@ impl Vm {
     }
 
     /// brk(2): moves the end of the heap; answers where it is then, which is the old place when it cannot move.
-    pub fn brk(&self, to: usize, limit: u64) -> usize {
+    pub fn brk(&self, to: usize, limit: u64, address_limit: u64) -> usize {
         let mut inner = self.inner.lock();
         let (start, now) = (inner.brk_start, inner.brk);
         let (Some(old_end), Some(new_end)) = (page_up(now), page_up(to)) else {
@@ -187,6 +213,10 @@ impl Vm {
                 protection: Protection::READ_WRITE,
                 backing: Backing::Anonymous,
                 label: "",
+                rules: Rules {
+                    limit: address_limit,
+                    ..Rules::default()
+                },
             };
             if inner.map(request).is_err() {
                 return now;
@@ -231,6 +261,7 @@ impl Vm {
             },
             backing: Backing::Kernel(core::iter::once(v.vvar.clone()).collect(), "[vvar]"),
             label: "",
+            rules: Rules::default(),
         })?;
         inner.map(MapRequest {
             place: Place::Fixed(base + PAGE),
@@ -242,6 +273,7 @@ impl Vm {
             },
             backing: Backing::Kernel(v.pages.iter().cloned().collect(), "[vdso]"),
             label: "",
+            rules: Rules::default(),
         })?;
         inner.vdso = base + PAGE;
         Ok(base + PAGE)
@@ -258,6 +290,7 @@ impl Vm {
         new_len: usize,
         may_move: bool,
         fixed: Option<usize>,
+        address_limit: u64,
     ) -> Result<usize> {
         let old_len = page_up(old_len).ok_or(Errno::EINVAL)?;
         let new_len = page_up(new_len).filter(|n| *n > 0).ok_or(Errno::EINVAL)?;
@@ -285,6 +318,7 @@ impl Vm {
             && old.checked_add(new_len).is_some_and(|e| e <= HIGHEST)
             && !matches!(moved.backing, Backing::Kernel(..))
         {
+            inner.check_limit(new_len - old_len, address_limit)?;
             let mut parts = inner.areas.remove(old, old_end);
             if let Some((at, mut a)) = parts.pop() {
                 a.end = old + new_len;
@@ -309,6 +343,11 @@ impl Vm {
             protection: moved.protection,
             backing: moved.backing,
             label: moved.label,
+            rules: Rules {
+                limit: address_limit,
+                may_write: moved.may_write,
+                ..Rules::default()
+            },
         })?;
         let mut at = 0;
         while at < old_len.min(new_len) {
@@ -387,6 +426,19 @@ fn refuse_write_exec(p: Protection) -> Result<()> {
 }
 
 impl Inner {
+    /// `ENOMEM` when `more` bytes would exceed what the space may have.
+    fn check_limit(&self, more: usize, limit: u64) -> Result<()> {
+        if limit == u64::MAX {
+            return Ok(());
+        }
+        let have: usize = self.areas.iter().map(|(start, area)| area.end - start).sum();
+        if (have as u64).saturating_add(more as u64) > limit {
+            Err(Errno::ENOMEM)
+        } else {
+            Ok(())
+        }
+    }
+
     fn map(&mut self, request: MapRequest) -> Result<usize> {
         let MapRequest {
             place,
@@ -394,6 +446,7 @@ impl Inner {
             protection,
             backing,
             label,
+            rules,
         } = request;
         if len == 0 {
             return Err(Errno::EINVAL);
@@ -448,6 +501,7 @@ impl Inner {
                 backing,
                 label,
                 skip_fork: false,
+                may_write: rules.may_write,
             },
         );
         Ok(start)

@@ -20,7 +20,7 @@ use sis_machine::sync::{Mutex, Rank};
 
 pub use area::{Backing, Protection};
 pub use fault::{Access, Fault, fault_from_kernel, stats as fault_stats};
-pub use map::{MapRequest, Place};
+pub use map::{MapRequest, Place, Rules, shared_anonymous};
 
 use crate::{Errno, Result};
 use area::Areas;

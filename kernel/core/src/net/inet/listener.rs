@@ -123,7 +123,9 @@ impl Listener {
         let mut gone = Vec::new();
         let mut moved = None;
         while s.ready.len() <= s.most {
-            let Some((theirs, from)) = s.overflow.pop_front() else { break };
+            let Some((theirs, from)) = s.overflow.pop_front() else {
+                break;
+            };
             let Some(from) = from.upgrade() else {
                 gone.push(theirs);
                 continue;
