@@ -6,7 +6,7 @@ pub mod stack;
 
 /// AT_HWCAP from the identification registers (Documentation/arm64/elf_hwcaps.rst): only what EL0 can use without the
 /// kernel's help.
-pub const fn hwcap(isar0: u64, isar1: u64, pfr0: u64) -> u64 {
+pub fn hwcap(isar0: u64, isar1: u64, pfr0: u64) -> u64 {
     // (register value, lowest bit of the field, least value, bit of the capability)
     let fields = [
         (isar0, 4, 1, 3),   // AES
@@ -31,13 +31,10 @@ pub const fn hwcap(isar0: u64, isar1: u64, pfr0: u64) -> u64 {
         (isar1, 36, 1, 29), // SB
     ];
     let mut out = 0;
-    let mut i = 0;
-    while i < fields.len() {
-        let (register, at, least, bit) = fields[i];
+    for (register, at, least, bit) in fields {
         if (register >> at) & 15 >= least {
             out |= 1 << bit;
         }
-        i += 1;
     }
     // FP and Advanced SIMD: 15 for none, 0 for there, 1 with half precision.
     match (pfr0 >> 16) & 15 {

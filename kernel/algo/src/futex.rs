@@ -19,7 +19,11 @@ impl WakeOp {
         }
         let argument = sign_extend(word >> 12);
         let shifts = word & (8 << 28) != 0;
-        let operand = if shifts { 1 << (argument as u32 & 31) } else { argument as u32 };
+        let operand = if shifts {
+            1 << (argument as u32 & 31)
+        } else {
+            argument as u32
+        };
         Some(Self {
             operation,
             operand,

@@ -42,7 +42,11 @@ impl Rope {
             if room == 0 {
                 let mut piece = Vec::new();
                 // A short text gets a small piece; what is longer fills whole ones.
-                piece.try_reserve_exact(if self.len == 0 { bytes.len().clamp(512, PIECE) } else { PIECE })?;
+                piece.try_reserve_exact(if self.len == 0 {
+                    bytes.len().clamp(512, PIECE)
+                } else {
+                    PIECE
+                })?;
                 self.pieces.try_reserve(1)?;
                 self.pieces.push(piece);
                 continue;
@@ -93,7 +97,10 @@ mod tests {
         let mut rope = Rope::new();
         rope.push(&vec![b'a'; PIECE - 1]).expect("memory");
         rope.push(b"\0bc\0\0d\0").expect("memory");
-        assert_eq!(rope.string_starts().collect::<Vec<_>>(), [0, PIECE, PIECE + 3, PIECE + 4]);
+        assert_eq!(
+            rope.string_starts().collect::<Vec<_>>(),
+            [0, PIECE, PIECE + 3, PIECE + 4]
+        );
         assert_eq!(rope.pieces().count(), 2);
     }
 

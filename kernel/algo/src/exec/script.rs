@@ -70,14 +70,28 @@ mod tests {
     #[test]
     fn interpreters_and_arguments() {
         assert_eq!(of(b"#!/bin/sh\necho"), Some((b"/bin/sh".as_slice(), None)));
-        assert_eq!(of(b"#! /bin/sh -e x \nfoo"), Some((b"/bin/sh".as_slice(), Some(b"-e x".as_slice()))));
-        assert_eq!(of(b"#!\t/usr/bin/env\tpython3"), Some((b"/usr/bin/env".as_slice(), Some(b"python3".as_slice()))));
+        assert_eq!(
+            of(b"#! /bin/sh -e x \nfoo"),
+            Some((b"/bin/sh".as_slice(), Some(b"-e x".as_slice())))
+        );
+        assert_eq!(
+            of(b"#!\t/usr/bin/env\tpython3"),
+            Some((b"/usr/bin/env".as_slice(), Some(b"python3".as_slice())))
+        );
         assert_eq!(of(b"#!/bin/sh"), Some((b"/bin/sh".as_slice(), None)));
     }
 
     #[test]
     fn what_is_no_script_is_refused() {
-        for bad in [&b""[..], b"#", b"#!", b"#!\n/bin/sh", b"#!   \n", b"\x7fELF", b"# !/bin/sh"] {
+        for bad in [
+            &b""[..],
+            b"#",
+            b"#!",
+            b"#!\n/bin/sh",
+            b"#!   \n",
+            b"\x7fELF",
+            b"# !/bin/sh",
+        ] {
             assert_eq!(of(bad), None, "{bad:?}");
         }
     }

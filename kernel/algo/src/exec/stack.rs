@@ -89,7 +89,12 @@ pub fn build(contents: &Contents<'_>, top: u64) -> Result<Image, StackError> {
         }
         bytes.push(&[0; 8])?;
     }
-    let own = [(AT_RANDOM, random_at), (AT_PLATFORM, platform_at), (AT_EXECFN, path_at), (AT_NULL, 0)];
+    let own = [
+        (AT_RANDOM, random_at),
+        (AT_PLATFORM, platform_at),
+        (AT_EXECFN, path_at),
+        (AT_NULL, 0),
+    ];
     for (tag, value) in contents.aux.iter().chain(&own) {
         bytes.push(&tag.to_le_bytes())?;
         bytes.push(&value.to_le_bytes())?;

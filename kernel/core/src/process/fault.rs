@@ -12,36 +12,29 @@ use super::{Process, State, table};
 use crate::time::{self, Deadline};
 use crate::vm::{Access, Fault};
 
-/// Mends a fault, or says with which signal it ends.
-pub(crate) fn resolve(
-    thread: &Arc<Thread>,
-    address: usize,
-    write: bool,
-    exec: bool,
-    is_permission: bool,
-) -> Result<(), SigInfo> {
-    let _ = is_permission;
+/// Mends a fault; answers the signal that it ends with if it cannot be mended.
+pub(crate) fn resolve(thread: &Arc<Thread>, address: usize, write: bool, exec: bool) -> Option<SigInfo> {
     let access = match (exec, write) {
         (true, _) => Access::Exec,
         (false, true) => Access::Write,
         (false, false) => Access::Read,
     };
     let vm = thread.vm();
-    let segv = |code| Err(SigInfo::fault(SIGSEGV, code, address as u64));
+    let segv = |code| Some(SigInfo::fault(SIGSEGV, code, address as u64));
     loop {
         match vm.handle_fault(address, access) {
             Ok(()) => {
                 thread.minor_faults.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
+                return None;
             }
             Err(Fault::Unmapped) => return segv(code::SEGV_MAPERR),
             Err(Fault::Forbidden) => return segv(code::SEGV_ACCERR),
-            Err(Fault::NoPage) => return Err(SigInfo::fault(SIGBUS, code::BUS_ADRERR, address as u64)),
+            Err(Fault::NoPage) => return Some(SigInfo::fault(SIGBUS, code::BUS_ADRERR, address as u64)),
             // It is being killed: the way back to user mode ends it.
-            Err(Fault::NoMemory) if thread.kill_pending() => return Ok(()),
+            Err(Fault::NoMemory) if thread.kill_pending() => return None,
             Err(Fault::NoMemory) => {
                 if !oom_kill() {
-                    return Err(SigInfo::kernel(SIGKILL));
+                    return Some(SigInfo::kernel(SIGKILL));
                 }
             }
         }

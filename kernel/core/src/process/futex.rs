@@ -111,12 +111,9 @@ pub(crate) fn wait(
         bitset,
         waiter: waiter.clone(),
     });
-    let now = match usercopy::load_u32(address) {
-        Ok(now) => now,
-        Err(_) => {
-            leave(&waiter);
-            return Err(Errno::EFAULT);
-        }
+    let Ok(now) = usercopy::load_u32(address) else {
+        leave(&waiter);
+        return Err(Errno::EFAULT);
     };
     if now != expected {
         return if leave(&waiter) { Err(Errno::EAGAIN) } else { Ok(()) };

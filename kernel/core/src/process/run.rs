@@ -80,13 +80,10 @@ fn other(thread: &Arc<Thread>, user: &UserContext, trap: Trap) {
     let info = match trap {
         Trap::Interrupt | Trap::Syscall => return,
         Trap::PageFault {
-            address,
-            write,
-            exec,
-            permission,
-        } => match super::fault::resolve(thread, address, write, exec, permission) {
-            Ok(()) => return,
-            Err(info) => info,
+            address, write, exec, ..
+        } => match super::fault::resolve(thread, address, write, exec) {
+            None => return,
+            Some(info) => info,
         },
         Trap::Alignment { address } => SigInfo::fault(SIGBUS, code::BUS_ADRALN, address as u64),
         Trap::Undefined { .. } => SigInfo::fault(SIGILL, code::ILL_ILLOPC, user.pc),

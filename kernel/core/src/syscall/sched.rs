@@ -58,6 +58,9 @@ pub(super) const CALLS: &[Row] = &[
 /// The slice of sched_rr_get_interval(2), in nanoseconds.
 const SLICE_NS: u64 = 4_000_000;
 
+const MIGRATION_TRIES: usize = 50;
+const MIGRATION_PAUSE_NS: u64 = 20_000;
+
 fn target(call: &Call<'_>, tid: i32) -> Result<Arc<Thread>> {
     match tid {
         0 => Ok(call.thread.clone()),
@@ -114,7 +117,7 @@ fn sched_setaffinity(call: &mut Call<'_>) -> Result<usize> {
         sched::ext(&task).set_affinity(mask);
         if mask & (1 << task.last_cpu()) == 0 {
             if Arc::ptr_eq(&thread, call.thread) {
-                migrate();
+                migrate(mask);
             } else {
                 thread.kick();
             }
@@ -123,9 +126,16 @@ fn sched_setaffinity(call: &mut Call<'_>) -> Result<usize> {
     Ok(0)
 }
 
-/// A short sleep: the scheduler puts a task that wakes on a CPU that it may use.
-fn migrate() {
-    let _ = WaitQueue::new().wait_for(Sleep::Uninterruptible, Deadline::after_ns(1000), || None::<()>);
+/// Leaves a CPU that the thread may no longer use: the scheduler puts a task that wakes on one that it may.
+fn migrate(mask: u64) {
+    // A wake-up that comes before the task has left its CPU keeps it there; then once more.
+    for _ in 0..MIGRATION_TRIES {
+        if mask & (1 << cpu::id().0) != 0 {
+            return;
+        }
+        let soon = Deadline::after_ns(MIGRATION_PAUSE_NS);
+        let _ = WaitQueue::new().wait_for(Sleep::Uninterruptible, soon, || None::<()>);
+    }
 }
 
 fn getcpu(call: &mut Call<'_>) -> Result<usize> {
@@ -207,7 +217,7 @@ const ATTR_BYTES: usize = 48;
 
 fn sched_getattr(call: &mut Call<'_>) -> Result<usize> {
     let room = call.uint(2) as usize;
-    if room < ATTR_BYTES || room > 4096 || call.uint(3) != 0 {
+    if !(ATTR_BYTES..=4096).contains(&room) || call.uint(3) != 0 {
         return Err(Errno::EINVAL);
     }
     let thread = target(call, call.int(0))?;

@@ -24,7 +24,7 @@ use crate::{Errno, Result, random};
 /// personality(2): ADDR_NO_RANDOMIZE.
 pub(crate) const ADDR_NO_RANDOMIZE: u32 = 0x0040_0000;
 /// Where position-independent programs go: two thirds up (ELF_ET_DYN_BASE).
-const PIE_BASE: usize = HIGHEST / 3 * 2 & !(PAGE - 1);
+const PIE_BASE: usize = (HIGHEST / 3 * 2) & !(PAGE - 1);
 /// Pages by which the stack moves: 1 GiB, as on Linux.
 const STACK_RANDOM_PAGES: u64 = 1 << 18;
 /// Pages by which mappings and position-independent programs move: 1 TiB.

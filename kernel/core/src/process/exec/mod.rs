@@ -225,7 +225,12 @@ pub(crate) fn commit(thread: &Arc<Thread>, user: &mut UserContext, prepared: Pre
         .is_dumpable
         .store(u32::from(!prepared.is_secure), Ordering::Relaxed);
     thread.set_cred(prepared.cred);
-    let image = Image { entry: prepared.entry, sp: prepared.sp, writes: &prepared.writes, stack: &prepared.stack };
+    let image = Image {
+        entry: prepared.entry,
+        sp: prepared.sp,
+        writes: &prepared.writes,
+        stack: &prepared.stack,
+    };
     begin(thread, user, &image);
     Ok(())
 }
@@ -307,7 +312,12 @@ fn end_other_threads(thread: &Arc<Thread>) -> Result<()> {
 /// Starts a prepared program in a thread that has never run. By that thread itself.
 pub(super) fn first(thread: &Arc<Thread>, prepared: Prepared) -> UserContext {
     let mut user = UserContext::default();
-    let image = Image { entry: prepared.entry, sp: prepared.sp, writes: &prepared.writes, stack: &prepared.stack };
+    let image = Image {
+        entry: prepared.entry,
+        sp: prepared.sp,
+        writes: &prepared.writes,
+        stack: &prepared.stack,
+    };
     begin(thread, &mut user, &image);
     user
 }

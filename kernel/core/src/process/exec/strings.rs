@@ -119,7 +119,7 @@ impl Strings {
     /// `E2BIG` when arguments and environment take more than a quarter of the stack (execve(2), "Limits").
     pub(crate) fn check_limit(&self, env: &Self, stack_limit: u64) -> Result<()> {
         let quarter = usize::try_from(stack_limit / 4).unwrap_or(usize::MAX);
-        let limit = quarter.min(TOTAL_MAX).max(TOTAL_MIN);
+        let limit = quarter.clamp(TOTAL_MIN, TOTAL_MAX);
         if self.size() + env.size() > limit {
             Err(Errno::E2BIG)
         } else {
