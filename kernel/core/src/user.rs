@@ -186,6 +186,8 @@ impl UserSlice {
 }
 
 enum Ends<'a> {
+    /// The usual read and write: no allocation.
+    One([UserSlice; 1]),
     User(Vec<UserSlice>),
     KernelMut(&'a mut [u8]),
     Kernel(&'a [u8]),
@@ -214,7 +216,13 @@ macro_rules! cursor {
         impl<'a> $name<'a> {
             /// One user range.
             pub fn user(slice: UserSlice) -> Self {
-                Self::iovecs(alloc::vec![slice])
+                Self {
+                    ends: Ends::One([slice]),
+                    index: 0,
+                    offset: 0,
+                    done: 0,
+                    total: slice.len,
+                }
             }
 
             /// Several user ranges, in order. The lengths' sum must not overflow (checked by whoever read the iovecs).
@@ -247,8 +255,10 @@ macro_rules! cursor {
             /// The next contiguous user range, at most `most` bytes.
             fn next_user(&mut self, most: usize) -> Option<(usize, usize)> {
                 let left = self.total - self.done;
-                let Ends::User(slices) = &self.ends else {
-                    return None;
+                let slices: &[UserSlice] = match &self.ends {
+                    Ends::One(slice) => slice,
+                    Ends::User(slices) => slices,
+                    _ => return None,
                 };
                 loop {
                     let s = slices.get(self.index)?;

@@ -25,6 +25,9 @@ pub trait Observer: Send + Sync {
     fn notify(&self, events: Events);
 }
 
+/// Observers of one queue that are told without the heap's help.
+const FEW: usize = 2;
+
 enum Waiter {
     Task { task: Arc<Task>, id: u64 },
     Observer { observer: Weak<dyn Observer>, id: u64 },
@@ -140,7 +143,10 @@ impl WaitQueue {
             return 0;
         }
         let mut woken = 0;
-        let mut observers: Vec<Arc<dyn Observer>> = Vec::new();
+        // One or two observers are the rule: they need no heap.
+        let mut few: [Option<Arc<dyn Observer>>; FEW] = [const { None }; FEW];
+        let mut few_count = 0;
+        let mut more: Vec<Arc<dyn Observer>> = Vec::new();
         let mut waiters = self.waiters.lock();
         let mut index = 0;
         while let Some(waiter) = waiters.get(index) {
@@ -154,13 +160,21 @@ impl WaitQueue {
                 }
                 Waiter::Task { .. } => index += 1,
                 Waiter::Observer { observer, .. } => {
-                    observers.extend(observer.upgrade());
+                    if let Some(o) = observer.upgrade() {
+                        match few.get_mut(few_count) {
+                            Some(slot) => {
+                                *slot = Some(o);
+                                few_count += 1;
+                            }
+                            None => more.push(o),
+                        }
+                    }
                     index += 1;
                 }
             }
         }
         drop(waiters);
-        for o in observers {
+        for o in few.iter().take(few_count).flatten().chain(&more) {
             o.notify(events);
         }
         woken

@@ -60,16 +60,15 @@ impl Item {
         }
     }
 
-    /// Puts it on the list of what may be ready, and wakes.
+    /// Puts it on the list of what may be ready, and wakes. Nobody waits while something is listed.
     fn list(&self) {
-        let (Some(epoll), Some(me)) = (self.epoll.upgrade(), self.me.upgrade()) else {
-            return;
-        };
+        let Some(epoll) = self.epoll.upgrade() else { return };
         if !self.is_listed.swap(true, Ordering::SeqCst) {
+            let Some(me) = self.me.upgrade() else { return };
             epoll.ready.lock().push_back(me);
             epoll.listed.fetch_add(1, Ordering::SeqCst);
+            epoll.waiters.wake_one(Events::READ);
         }
-        epoll.waiters.wake_one(Events::READ);
         epoll.observers.wake_all(Events::READ);
     }
 }
@@ -209,11 +208,13 @@ impl Epoll {
         Ok(deepest + 1)
     }
 
-    /// Collects what is ready, at most `most`. Level-triggered items stay listed, behind those not yet asked.
-    fn collect(&self, most: usize, out: &mut Vec<EpollEvent>) {
+    /// Hands what is ready to `emit`, at most `most`; answers how many. Level-triggered items stay listed, behind those
+    /// not yet asked. What `emit` refuses stays listed, and its error counts if it was the first.
+    fn collect(&self, most: usize, emit: &mut dyn FnMut(usize, &EpollEvent) -> Result<()>) -> Result<usize> {
         let mut items = self.items.lock();
         let mut batch = self.listed.load(Ordering::SeqCst);
-        while out.len() < most && batch > 0 {
+        let mut done = 0;
+        while done < most && batch > 0 {
             batch -= 1;
             let Some(item) = self.ready.lock().pop_front() else {
                 break;
@@ -233,44 +234,60 @@ impl Epoll {
             if found.is_empty() {
                 continue;
             }
-            out.push(EpollEvent {
+            let event = EpollEvent {
                 events: found.bits(),
                 data: item.data.load(Ordering::SeqCst),
-            });
+            };
+            if let Err(e) = emit(done, &event) {
+                self.relist(item);
+                return if done > 0 { Ok(done) } else { Err(e) };
+            }
+            done += 1;
             let interest = item.interest.load(Ordering::SeqCst);
             if interest & EPOLLONESHOT != 0 {
                 item.interest.fetch_and(MODES, Ordering::SeqCst);
-            } else if interest & EPOLLET == 0 && !item.is_listed.swap(true, Ordering::SeqCst) {
-                self.ready.lock().push_back(item);
-                self.listed.fetch_add(1, Ordering::SeqCst);
+            } else if interest & EPOLLET == 0 {
+                self.relist(item);
             }
         }
         drop(items);
+        Ok(done)
     }
 
-    /// epoll_wait(2): up to `most` events, at most until `deadline`. `EINTR`.
-    pub fn wait(&self, most: usize, deadline: Deadline) -> Result<Vec<EpollEvent>> {
-        let mut out = Vec::new();
+    fn relist(&self, item: Arc<Item>) {
+        if !item.is_listed.swap(true, Ordering::SeqCst) {
+            self.ready.lock().push_back(item);
+            self.listed.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// epoll_wait(2): hands up to `most` events with their places to `emit`, waiting at most until `deadline` for the
+    /// first; answers how many. `EINTR`.
+    pub fn wait(
+        &self,
+        most: usize,
+        deadline: Deadline,
+        emit: &mut dyn FnMut(usize, &EpollEvent) -> Result<()>,
+    ) -> Result<usize> {
         loop {
             if self.listed.load(Ordering::SeqCst) > 0 {
-                self.collect(most, &mut out);
-                if !out.is_empty() {
+                let n = self.collect(most, emit)?;
+                if n > 0 {
                     // Another waiter may take what did not fit.
-                    if self.listed.load(Ordering::SeqCst) > out.len() {
+                    if self.listed.load(Ordering::SeqCst) > n {
                         self.waiters.wake_one(Events::READ);
                     }
-                    return Ok(out);
+                    return Ok(n);
                 }
             }
             if deadline.has_passed() {
-                return Ok(out);
+                return Ok(0);
             }
             match self
                 .waiters
                 .wait_until(deadline, || (self.listed.load(Ordering::SeqCst) > 0).then_some(()))
             {
-                Ok(()) => {}
-                Err(Errno::ETIMEDOUT) => {}
+                Ok(()) | Err(Errno::ETIMEDOUT) => {}
                 Err(Errno::ERESTARTSYS) => return Err(Errno::EINTR),
                 Err(e) => return Err(e),
             }

@@ -80,12 +80,8 @@ fn wait(call: &Call<'_>, deadline: Deadline) -> Result<usize> {
     let instance = args::file(call, 0)?;
     let epoll = Epoll::of(&instance)?;
     temporary_mask(call, call.usize(4), call.usize(5))?;
-    let events = epoll.wait(most, deadline)?;
     let out = UserPtr::<EpollEvent>::new(call.usize(1));
-    for (n, event) in events.iter().enumerate() {
-        out.nth(n)?.write(event)?;
-    }
-    Ok(events.len())
+    epoll.wait(most, deadline, &mut |n, event| out.nth(n)?.write(event))
 }
 
 fn epoll_pwait(call: &mut Call<'_>) -> Result<usize> {
