@@ -20,7 +20,12 @@ use crate::{Errno, Result};
 pub(super) const CALLS: &[Row] = &[
     built(23, "dup", dup),
     built(24, "dup3", dup3),
-    partial(25, "fcntl", fcntl, "leases, notification and signal-driven I/O"),
+    partial(
+        25,
+        "fcntl",
+        fcntl,
+        "leases, notification, signal-driven I/O; waiting record locks are not searched for deadlocks",
+    ),
     built(29, "ioctl", ioctl),
     partial(32, "flock", flock, "an interrupted wait restarts"),
     built(57, "close", close),

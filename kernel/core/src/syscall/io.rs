@@ -1,6 +1,7 @@
 //! Reading and writing: read, write and their vector, positioned and file-to-file forms, lseek.
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 use super::args::{self, IO_MAX};
 use super::{Call, Row, built, partial};
@@ -30,26 +31,40 @@ pub(super) const CALLS: &[Row] = &[
 /// Bytes that a copy from file to file takes at once.
 const COPY_STEP: usize = 64 * 1024;
 
+/// Notes bytes read, for /proc/PID/io.
+fn count_read(call: &Call<'_>, n: usize) -> Result<usize> {
+    call.thread.process.read_bytes.fetch_add(n as u64, Ordering::Relaxed);
+    Ok(n)
+}
+
+/// Notes bytes written, for /proc/PID/io.
+fn count_written(call: &Call<'_>, n: usize) -> Result<usize> {
+    call.thread.process.written_bytes.fetch_add(n as u64, Ordering::Relaxed);
+    Ok(n)
+}
+
 fn read(call: &mut Call<'_>) -> Result<usize> {
     let file = args::file(call, 0)?;
     let slice = UserSlice::new(call.usize(1), call.usize(2).min(IO_MAX));
-    file.read(&mut Sink::user(slice))
+    count_read(call, file.read(&mut Sink::user(slice))?)
 }
 
 fn write(call: &mut Call<'_>) -> Result<usize> {
     let file = args::file(call, 0)?;
     let slice = UserSlice::new(call.usize(1), call.usize(2).min(IO_MAX));
-    file.write(&mut Source::user(slice))
+    count_written(call, file.write(&mut Source::user(slice))?)
 }
 
 fn readv(call: &mut Call<'_>) -> Result<usize> {
     let file = args::file(call, 0)?;
-    file.read(&mut Sink::iovecs(args::iovecs(call.usize(1), call.usize(2))?))
+    let n = file.read(&mut Sink::iovecs(args::iovecs(call.usize(1), call.usize(2))?))?;
+    count_read(call, n)
 }
 
 fn writev(call: &mut Call<'_>) -> Result<usize> {
     let file = args::file(call, 0)?;
-    file.write(&mut Source::iovecs(args::iovecs(call.usize(1), call.usize(2))?))
+    let n = file.write(&mut Source::iovecs(args::iovecs(call.usize(1), call.usize(2))?))?;
+    count_written(call, n)
 }
 
 /// The offset of a positioned call; `EINVAL` when negative.

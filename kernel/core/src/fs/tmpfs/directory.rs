@@ -75,6 +75,11 @@ impl Entries {
         Ok(())
     }
 
+    /// The files of all entries.
+    pub(super) fn into_nodes(self) -> alloc::vec::Vec<Arc<TmpNode>> {
+        self.by_number.into_values().map(|(_, node)| node).collect()
+    }
+
     /// Up to `most` entries from number `from` on.
     pub(super) fn some_from(&self, from: u64, most: usize) -> alloc::vec::Vec<(u64, Arc<[u8]>, Arc<TmpNode>)> {
         self.by_number

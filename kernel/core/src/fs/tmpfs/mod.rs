@@ -111,6 +111,16 @@ impl TmpFs {
     }
 }
 
+impl Drop for TmpFs {
+    /// Takes directories apart one by one: the tree may be deeper than the stack.
+    fn drop(&mut self) {
+        let mut rest = alloc::vec![self.root.clone()];
+        while let Some(node) = rest.pop() {
+            rest.append(&mut node.take_entries());
+        }
+    }
+}
+
 /// The limit as statfs and /proc/mounts show it: none.
 const UNLIMITED: usize = usize::MAX;
 

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::any::Any;
 
 use sis_machine::mm::PAGE_SIZE;
@@ -93,6 +94,14 @@ impl TmpNode {
         match &self.body {
             Body::Directory(e) => Ok(e),
             _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// Empties a directory of a file system that is gone.
+    pub(super) fn take_entries(&self) -> Vec<Arc<Self>> {
+        match &self.body {
+            Body::Directory(e) => core::mem::replace(&mut *e.lock(), Entries::new()).into_nodes(),
+            _ => Vec::new(),
         }
     }
 
