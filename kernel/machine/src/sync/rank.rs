@@ -67,6 +67,8 @@ pub enum Rank {
     Futex = 32,
     /// Page-table of one address space.
     PageTable = 33,
+    /// Addresses and state of one socket.
+    Socket = 39,
     /// State that takes no other lock but those below.
     Leaf = 40,
     /// Waiters of one object.

@@ -80,7 +80,7 @@ impl RawSocket {
             common,
             me: me.clone(),
             options: IpOptions::new(),
-            place: SpinLock::new(Rank::Sockets, Place::default()),
+            place: SpinLock::new(Rank::Socket, Place::default()),
             mailbox: Mailbox::new(queue),
             is_read_shut: AtomicBool::new(false),
             filter: AtomicU32::new(0),

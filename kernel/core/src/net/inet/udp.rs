@@ -93,7 +93,7 @@ impl UdpSocket {
             me: me.clone(),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             options: IpOptions::new(),
-            place: SpinLock::new(Rank::Sockets, Place::default()),
+            place: SpinLock::new(Rank::Socket, Place::default()),
             mailbox: Mailbox::new(queue),
             is_read_shut: AtomicBool::new(false),
             is_write_shut: AtomicBool::new(false),
