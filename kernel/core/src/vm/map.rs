@@ -456,9 +456,13 @@ impl Inner {
         if self.areas.len() >= MOST_AREAS {
             return Err(Errno::ENOMEM);
         }
+        self.check_limit(len, rules.limit)?;
         // More private memory than the machine has can only end badly.
         let pages = len / PAGE;
-        if protection.write && matches!(backing, Backing::Anonymous) && pages > sis_machine::mm::frames::total_frames()
+        if rules.is_reserved
+            && protection.write
+            && matches!(backing, Backing::Anonymous)
+            && pages > sis_machine::mm::frames::total_frames()
         {
             return Err(Errno::ENOMEM);
         }
