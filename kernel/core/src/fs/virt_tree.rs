@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use sis_machine::sync::{Rank, SpinLock};
 
 use super::inode::{FileType, LinkTarget};
-use super::virt::{Body, Directory, Name, VirtualInode};
+use super::virt::{Accept, Body, Content, Directory, Name, VirtualInode};
 use crate::{Errno, Result};
 
 /// What a name in the tree is.
@@ -23,9 +23,9 @@ pub enum Entry {
         /// Permission bits.
         mode: u32,
         /// Its content.
-        read: Arc<dyn Fn() -> Result<Vec<u8>> + Send + Sync>,
+        read: Arc<Content>,
         /// What takes writes.
-        write: Option<Arc<dyn Fn(&[u8]) -> Result<()> + Send + Sync>>,
+        write: Option<Arc<Accept>>,
     },
     /// A symbolic link.
     Link(Arc<dyn Fn() -> Result<LinkTarget> + Send + Sync>),
@@ -145,7 +145,7 @@ impl Tree {
         Ok(match entry {
             Entry::Directory(d) => d.inode(),
             Entry::File { mode, read, write } => {
-                let accept = write.map(|w| -> Box<super::virt::Accept> { Box::new(move |b: &[u8]| w(b)) });
+                let accept = write.map(|w| -> Box<Accept> { Box::new(move |b: &[u8]| w(b)) });
                 VirtualInode::new(
                     self.dev,
                     ino,

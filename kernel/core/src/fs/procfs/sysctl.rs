@@ -41,8 +41,8 @@ pub(super) fn add(tree: &Arc<Tree>) {
         tree.add_file(path, move || Ok(alloc::format!("{value}\n").into_bytes()));
     }
     let numbers: &[(&str, u64)] = &[
-        ("sys/kernel/pid_max", PID_MAX as u64),
-        ("sys/kernel/threads-max", PID_MAX as u64),
+        ("sys/kernel/pid_max", u64::from(PID_MAX)),
+        ("sys/kernel/threads-max", u64::from(PID_MAX)),
         ("sys/fs/nr_open", NR_OPEN),
         ("sys/fs/file-max", i64::MAX as u64),
         ("sys/fs/pipe-max-size", pipe::MAX_BYTES as u64),
@@ -55,12 +55,18 @@ pub(super) fn add(tree: &Arc<Tree>) {
     tree.add_setting(
         "sys/kernel/hostname",
         || line(uts::hostname()),
-        |b| Ok(uts::set_hostname(first_line(b))),
+        |b| {
+            uts::set_hostname(first_line(b));
+            Ok(())
+        },
     );
     tree.add_setting(
         "sys/kernel/domainname",
         || line(uts::domainname()),
-        |b| Ok(uts::set_domainname(first_line(b))),
+        |b| {
+            uts::set_domainname(first_line(b));
+            Ok(())
+        },
     );
     tree.add_setting("sys/kernel/printk", printk, set_printk);
     tree.add_file("sys/kernel/random/uuid", || line(uuid(&fresh())));

@@ -249,13 +249,13 @@ impl Pages {
             }
             return;
         }
-        if offset % PAGE != 0
+        if !offset.is_multiple_of(PAGE)
             && let Some(f) = self.find(offset / PAGE)
         {
             let within = (offset % PAGE) as usize;
             f.zero_range(within, PAGE_SIZE - within);
         }
-        if end % PAGE != 0
+        if !end.is_multiple_of(PAGE)
             && let Some(f) = self.find(last)
         {
             f.zero_range(0, (end % PAGE) as usize);
@@ -282,7 +282,7 @@ impl Pages {
         match self.map.lock().entry(index) {
             Entry::Vacant(v) => {
                 v.insert(frame.clone());
-                return Ok(frame);
+                Ok(frame)
             }
             Entry::Occupied(o) => {
                 self.shared.give_pages(1);
