@@ -81,7 +81,29 @@ fn run(arguments: &[String]) -> ! {
     if let Err(error) = reboot(RebootCommand::CadOff) {
         log::info(&format!("ctrl-alt-del stays with the kernel: {error}"));
     }
+    quieten_console();
     supervisor.run()
+}
+
+/// From here on a person types on the console: only warnings and worse interrupt them. Everything is in `dmesg`. A log
+/// level that was asked for on the kernel's command line stays.
+fn quieten_console() {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    if asks_for_a_log_level(&line) {
+        return;
+    }
+    let set = std::process::Command::new("/bin/busybox")
+        .args(["dmesg", "-n", "5"])
+        .output();
+    if let Err(error) = set {
+        log::debug(&format!("cannot set the console's log level: {error}"));
+    }
+}
+
+fn asks_for_a_log_level(command_line: &str) -> bool {
+    command_line
+        .split_whitespace()
+        .any(|word| word.starts_with("loglevel=") || matches!(word, "quiet" | "debug" | "ignore_loglevel"))
 }
 
 fn name_host() {
@@ -89,5 +111,17 @@ fn name_host() {
     let name = text.split_whitespace().next().unwrap_or("sis");
     if let Err(error) = sethostname(name.as_bytes()) {
         log::warn(&format!("cannot set the host name to {name}: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::asks_for_a_log_level;
+
+    #[test]
+    fn a_log_level_on_the_command_line_is_seen() {
+        assert!(asks_for_a_log_level("console=ttyAMA0 loglevel=8\n"));
+        assert!(asks_for_a_log_level("quiet"));
+        assert!(!asks_for_a_log_level("console=ttyAMA0 init=/quiet x.loglevel=1\n"));
     }
 }

@@ -95,6 +95,11 @@ impl Service {
         delay
     }
 
+    /// Whether it failed more than once in a row.
+    pub(crate) fn has_been_failing(&self) -> bool {
+        self.backoff.short_runs > 1
+    }
+
     /// The process id while it runs.
     pub(crate) fn pid(&self) -> Option<i32> {
         match self.state {

@@ -1,0 +1,81 @@
+//! The system-call interface, case by case, and under fire.
+
+use sis_harness::{Board, Result, SECOND};
+use sis_suites::{guest, run_checks, to_shell, virt};
+
+/// How many cases there are at least: fewer means that the runner broke off.
+const CASES: usize = 300;
+
+fn board(cpus: u32) -> Result<Board> {
+    to_shell(virt()?.smp(cpus).memory("512M").overlay(guest()?))
+}
+
+#[test]
+fn every_case_of_the_interface_holds_on_four_cpus() -> Result<()> {
+    run_checks(&mut board(4)?, "sis-guest all", CASES, 600 * SECOND)
+}
+
+#[test]
+fn every_case_of_the_interface_holds_on_one_cpu() -> Result<()> {
+    run_checks(&mut board(1)?, "sis-guest all", CASES, 600 * SECOND)
+}
+
+#[test]
+fn ten_thousand_random_calls_leave_the_board_alive() -> Result<()> {
+    let mut board = board(4)?;
+    let seed = std::env::var("SIS_FUZZ_SEED")
+        .ok()
+        .and_then(|s| s.parse::<u64>().ok())
+        .unwrap_or(1);
+    let output = board.run(&format!("sis-guest fuzz --seed {seed} --count 10000"), 600 * SECOND)?;
+    if output.status != 0 || !output.text.contains("10000 calls") {
+        return Err(board.failure(format_args!("seed {seed}: {}", output.text)));
+    }
+    // The shell still answers, and so does the kernel: a few cases of every group.
+    board.run_ok("echo alive; ps >/dev/null; ls -lR /tmp >/dev/null", 30 * SECOND)?;
+    run_checks(&mut board, "sis-guest process pipes", 40, 300 * SECOND)
+}
+
+#[test]
+fn load_on_all_cpus_gives_its_memory_back() -> Result<()> {
+    let mut board = board(4)?;
+    let output = board.run("sis-guest leak-check 8", 300 * SECOND)?;
+    if output.status != 0 {
+        return Err(board.failure(output.text));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_minute_of_shell_script_on_all_cpus_leaks_nothing() -> Result<()> {
+    let mut board = board(4)?;
+    let free = |board: &mut Board| -> Result<i64> {
+        let text = board.run_ok("sync; sleep 1; awk '/MemFree/ { print $2 }' /proc/meminfo", 30 * SECOND)?;
+        Ok(text.trim().parse().unwrap_or(0))
+    };
+    let work = "work() { end=$(($(date +%s) + $1)); while [ $(date +%s) -lt $end ]; do \
+                seq 200 | awk '{ s += $1 } END { print s }' | md5sum >/dev/null; done; }";
+    board.run_ok(work, 20 * SECOND)?;
+    board.run_ok("for n in 1 2 3 4; do work 3 & done; wait", 60 * SECOND)?;
+    let before = free(&mut board)?;
+    board.run_ok("for n in 1 2 3 4; do work 60 & done; wait", 180 * SECOND)?;
+    let after = free(&mut board)?;
+    assert!(
+        before > 0 && before - after < 2048,
+        "{before} KiB free before, {after} KiB after"
+    );
+    Ok(())
+}
+
+#[test]
+fn running_out_of_memory_ends_one_process_and_nothing_else() -> Result<()> {
+    let mut board = to_shell(virt()?.smp(2).memory("256M").overlay(guest()?))?;
+    let output = board.run("sis-guest touch 4096; echo status $?", 180 * SECOND)?;
+    if !output.text.contains("touched 16 MiB") || !output.text.contains("status 137") {
+        return Err(board.failure(format_args!("a program that takes all memory: {}", output.text)));
+    }
+    let log = board.run_ok("dmesg | grep -i 'out of memory'", 20 * SECOND)?;
+    assert!(log.contains("sis-guest"), "the log does not name the process: {log}");
+    assert_eq!(board.run_ok("echo alive", 20 * SECOND)?, "alive\n");
+    Ok(())
+}
