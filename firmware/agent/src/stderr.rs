@@ -29,5 +29,6 @@ fn line(level: u8, text: Arguments<'_>) {
         .map(|c| if c.is_control() { '?' } else { c })
         .collect();
     // Nowhere to complain to when standard error is gone.
-    let _ = writeln!(std::io::stderr(), "<{level}>sis-agent: {text}");
+    // One write: to `/dev/kmsg` each write is a record of its own.
+    let _ = std::io::stderr().write_all(format!("<{level}>sis-agent: {text}\n").as_bytes());
 }

@@ -166,7 +166,7 @@ fn stopped_job(board: &mut Board) -> Result<()> {
     if !jobs.contains("Stopped") || !jobs.contains("sleep 300") {
         return Err(board.failure(format_args!("after ^Z jobs says {jobs:?}")));
     }
-    let output = board.run("kill %1; kill -CONT %1; wait %1; echo status $?", 20 * SECOND)?;
+    let output = board.run("kill %1; fg; echo status $?", 20 * SECOND)?;
     if !output.text.contains("status 143") {
         return Err(board.failure(format_args!("ending a stopped job: {:?}", output.text)));
     }
