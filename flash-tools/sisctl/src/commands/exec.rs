@@ -44,10 +44,10 @@ fn argv(words: &[String]) -> Vec<String> {
     }
 }
 
-/// The same as one line.
+/// The same as one line; in a shell of its own, so that `exit` and `cd` are the command's and not the console's.
 fn line(words: &[String]) -> String {
     match words {
-        [line] => line.clone(),
+        [line] => format!("sh -c {}", quoted(line)),
         words => words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
     }
 }
@@ -168,7 +168,7 @@ mod tests {
     fn one_word_is_a_line_and_several_are_arguments() {
         assert_eq!(argv(&words(&["ls | wc"])), ["/bin/sh", "-c", "ls | wc"]);
         assert_eq!(argv(&words(&["ls", "a b"])), ["ls", "a b"]);
-        assert_eq!(line(&words(&["ls | wc"])), "ls | wc");
+        assert_eq!(line(&words(&["ls | wc"])), "sh -c 'ls | wc'");
         assert_eq!(
             line(&words(&["echo", "a b", "it's", "", "-x=/y"])),
             "echo 'a b' 'it'\\''s' '' -x=/y"
