@@ -6,9 +6,9 @@ use sis_machine::sync::Once;
 
 use super::device::{self, Factory};
 use super::inode::{FileType, Inode, NewInode, NewKind, make_dev};
-use super::memory_devices;
 use super::mount::{FileSystem, SuperBlock};
 use super::tmpfs::TmpFs;
+use super::{kmsg, memory_devices};
 use crate::{Errno, Result};
 
 struct Devfs {
@@ -77,4 +77,5 @@ fn add_node(name: &str, kind: FileType, dev: u64, mode: u32) -> Result<()> {
 /// Registers the devices that need no hardware.
 pub(super) fn init() {
     memory_devices::register();
+    kmsg::register();
 }

@@ -1,6 +1,5 @@
-//! null, zero, full, random, urandom (mem(4), null(4), random(4)) and kmsg.
+//! null, zero, full, random, urandom (mem(4), null(4), random(4)).
 
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::any::Any;
 
@@ -91,49 +90,6 @@ fn random(to: &mut Sink<'_>) -> Result<usize> {
     Ok(done)
 }
 
-/// /dev/kmsg: a write is a line of the kernel log (Documentation/ABI/testing/dev-kmsg); reads are syslog(2)'s business.
-struct Kmsg;
-
-/// Longest line that is taken.
-const LINE_MAX: usize = 1024 - 32;
-
-impl File for Kmsg {
-    fn read(&self, _to: &mut Sink<'_>, _offset: u64, _flags: IoFlags) -> Result<usize> {
-        Err(Errno::EAGAIN)
-    }
-
-    fn write(&self, from: &mut Source<'_>, offset: u64, _flags: IoFlags) -> Result<(usize, u64)> {
-        if from.remaining() > LINE_MAX {
-            return Err(Errno::EINVAL);
-        }
-        let line = from.take_vec(LINE_MAX)?;
-        let n = line.len();
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end_matches('\n');
-        let (level, text) = split_level(text);
-        match level {
-            0..=3 => sis_machine::error!("{text}"),
-            4 => sis_machine::warn!("{text}"),
-            5 | 6 => sis_machine::info!("{text}"),
-            _ => sis_machine::debug!("{text}"),
-        }
-        Ok((n, offset))
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// The level of `<N>text` (its low three bits), 6 without one.
-fn split_level(text: &str) -> (u32, &str) {
-    let parsed = text.strip_prefix('<').and_then(|t| t.split_once('>'));
-    match parsed.and_then(|(n, rest)| Some((n.parse::<u32>().ok()? & 7, rest))) {
-        Some(found) => found,
-        None => (6, text),
-    }
-}
-
 /// Registers them all.
 pub(super) fn register() {
     let memory = [
@@ -148,7 +104,4 @@ pub(super) fn register() {
         let made = register_char(name, MAJOR, minor, 0o666, Arc::new(move |_| Ok(file.clone())));
         debug_assert!(made.is_ok());
     }
-    let kmsg: Arc<dyn File> = Arc::new(Kmsg);
-    let made = register_char("kmsg", MAJOR, 11, 0o644, Arc::new(move |_| Ok(kmsg.clone())));
-    debug_assert!(made.is_ok());
 }

@@ -22,6 +22,7 @@ pub mod file;
 pub mod flags;
 pub mod initramfs;
 pub mod inode;
+pub mod kmsg;
 pub mod locks;
 mod memory_devices;
 pub mod mount;
