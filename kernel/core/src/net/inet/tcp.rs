@@ -157,7 +157,7 @@ impl TcpSocket {
             me: me.clone(),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             options: IpOptions::new(),
-            place: SpinLock::new(Rank::Leaf, Place::default()),
+            place: SpinLock::new(Rank::Socket, Place::default()),
             phase: AtomicU8::new(Phase::Idle as u8),
             listener: Once::new(),
             ends: Once::new(),
