@@ -6,7 +6,9 @@
 //! | [`cmdline`] | the kernel command line, split as Linux splits it |
 //! | [`cpio`] | initramfs images: newc archives, plain and gzip |
 //! | [`elf`] | what `execve` needs of an ELF64 file |
+//! | [`exec`] | the rest of what `execve` needs: `#!` lines, the first stack, the CPU's capabilities |
 //! | [`fdt`] | flattened device trees |
+//! | [`futex`] | the operation of `FUTEX_WAKE_OP` |
 //! | [`interval_map`] | ranges of addresses with values: an address space's mappings |
 //! | [`vdso`] | builds the vDSO's ELF image around given code |
 //!
@@ -30,5 +32,4 @@ pub mod exec;
 pub mod fdt;
 pub mod futex;
 pub mod interval_map;
-pub mod ldisc;
 pub mod vdso;

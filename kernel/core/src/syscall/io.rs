@@ -282,7 +282,8 @@ fn sendfile(call: &mut Call<'_>) -> Result<usize> {
     if to.flags() & O_APPEND != 0 {
         return Err(Errno::EINVAL);
     }
-    if !from.ops.is_seekable() && from.path.is_none() {
+    // As Linux does: what cannot seek (terminals, pipes, sockets) would lose what the other end does not take.
+    if !from.ops.is_seekable() {
         return Err(Errno::EINVAL);
     }
     let mut source = Cursor::new(&from, call.usize(2))?;

@@ -1,11 +1,12 @@
 //! tty_ioctl(4).
 
-use core::sync::atomic::Ordering;
-
 use alloc::sync::Arc;
 use sis_abi::signal::{SIGWINCH, SigInfo};
-use sis_abi::tty::{Termios, Termios2};
-use sis_algo::ldisc::Settings;
+use sis_abi::tty::{
+    FIONREAD, TCFLSH, TCGETS, TCGETS2, TCIFLUSH, TCIOFF, TCIOFLUSH, TCION, TCOFLUSH, TCOOFF, TCOON, TCSBRK, TCSBRKP,
+    TCSETS, TCSETS2, TCSETSF, TCSETSF2, TCSETSW, TCSETSW2, TCXONC, TIOCEXCL, TIOCGETD, TIOCGPGRP, TIOCGSID, TIOCGWINSZ,
+    TIOCNOTTY, TIOCNXCL, TIOCOUTQ, TIOCSCTTY, TIOCSPGRP, TIOCSTI, TIOCSWINSZ, Termios, Termios2,
+};
 
 use super::{Tty, WindowSize};
 use crate::poll::Events;
@@ -13,32 +14,6 @@ use crate::process::signal::send_to_group;
 use crate::process::thread;
 use crate::user::UserPtr;
 use crate::{Errno, Result};
-
-const TCGETS: u32 = 0x5401;
-const TCSETS: u32 = 0x5402;
-const TCSETSW: u32 = 0x5403;
-const TCSETSF: u32 = 0x5404;
-const TCSBRK: u32 = 0x5409;
-const TCXONC: u32 = 0x540a;
-const TCFLSH: u32 = 0x540b;
-const TIOCEXCL: u32 = 0x540c;
-const TIOCNXCL: u32 = 0x540d;
-const TIOCSCTTY: u32 = 0x540e;
-const TIOCGPGRP: u32 = 0x540f;
-const TIOCSPGRP: u32 = 0x5410;
-const TIOCOUTQ: u32 = 0x5411;
-const TIOCSTI: u32 = 0x5412;
-const TIOCGWINSZ: u32 = 0x5413;
-const TIOCSWINSZ: u32 = 0x5414;
-const FIONREAD: u32 = 0x541b;
-const TIOCNOTTY: u32 = 0x5422;
-const TIOCGETD: u32 = 0x5424;
-const TCSBRKP: u32 = 0x5425;
-const TIOCGSID: u32 = 0x5429;
-const TCGETS2: u32 = 0x802c_542a;
-const TCSETS2: u32 = 0x402c_542b;
-const TCSETSW2: u32 = 0x402c_542c;
-const TCSETSF2: u32 = 0x402c_542d;
 
 pub(super) fn handle(tty: &Arc<Tty>, command: u32, argument: usize) -> Result<usize> {
     match command {
@@ -61,36 +36,28 @@ pub(super) fn handle(tty: &Arc<Tty>, command: u32, argument: usize) -> Result<us
             })?;
         }
         TCSETS2 | TCSETSW2 | TCSETSF2 => {
-            let t = UserPtr::<Termios2>::new(argument).read()?;
-            let new = Termios {
-                c_iflag: t.c_iflag,
-                c_oflag: t.c_oflag,
-                c_cflag: t.c_cflag,
-                c_lflag: t.c_lflag,
-                c_line: t.c_line,
-                c_cc: t.c_cc,
-            };
+            let new = UserPtr::<Termios2>::new(argument).read()?.into();
             set(tty, &new, command == TCSETSF2)?;
         }
         // Output is written through: there is nothing to wait for.
         TCSBRK | TCSBRKP => tty.check_change()?,
         TCXONC => {
             tty.check_change()?;
-            match argument {
-                0 => tty.discipline.lock().set_stopped(true),
-                1 => {
+            match u32::try_from(argument).map_err(|_| Errno::EINVAL)? {
+                TCOOFF => tty.discipline.lock().set_stopped(true),
+                TCOON => {
                     tty.discipline.lock().set_stopped(false);
                     tty.ready.wake_all(Events::WRITE);
                 }
-                2 | 3 => {}
+                TCIOFF | TCION => {}
                 _ => return Err(Errno::EINVAL),
             }
         }
         TCFLSH => {
             tty.check_change()?;
-            match argument {
-                0 | 2 => tty.discipline.lock().flush_input(),
-                1 => {}
+            match u32::try_from(argument).map_err(|_| Errno::EINVAL)? {
+                TCIFLUSH | TCIOFLUSH => tty.flush_input(),
+                TCOFLUSH => {}
                 _ => return Err(Errno::EINVAL),
             }
         }
@@ -138,16 +105,7 @@ fn set_size(tty: &Tty, word: u64) {
 }
 
 fn get(tty: &Tty) -> Termios {
-    let d = tty.discipline.lock();
-    let s = d.settings();
-    Termios {
-        c_iflag: s.c_iflag,
-        c_oflag: s.c_oflag,
-        c_cflag: tty.control_flags.load(Ordering::Relaxed),
-        c_lflag: s.c_lflag,
-        c_line: 0,
-        c_cc: s.c_cc,
-    }
+    *tty.discipline.lock().termios()
 }
 
 fn set(tty: &Tty, new: &Termios, flush: bool) -> Result<()> {
@@ -155,18 +113,11 @@ fn set(tty: &Tty, new: &Termios, flush: bool) -> Result<()> {
     if thread::try_current().is_none() {
         return Err(Errno::ENOTTY);
     }
-    let mut d = tty.discipline.lock();
     if flush {
-        d.flush_input();
+        tty.flush_input();
     }
-    d.set(Settings {
-        c_iflag: new.c_iflag,
-        c_oflag: new.c_oflag,
-        c_lflag: new.c_lflag,
-        c_cc: new.c_cc,
-    });
-    drop(d);
-    tty.control_flags.store(new.c_cflag, Ordering::Relaxed);
+    // There is one line discipline, N_TTY.
+    let _ = tty.discipline.lock().set_termios(Termios { c_line: 0, ..*new });
     tty.ready.wake_all(Events::READ | Events::WRITE);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use sis_abi::signal::{SIGCONT, SIGHUP, SIGTTIN, SIGTTOU, SigInfo, Signal};
-use sis_algo::ldisc::lflag;
+use sis_abi::tty::LocalFlags;
 
 use super::Tty;
 use crate::process::signal::send_to_group;
@@ -25,7 +25,7 @@ impl Tty {
 
     /// A writer in the background gets SIGTTOU when TOSTOP is set.
     pub(super) fn check_background_write(&self) -> Result<()> {
-        if self.discipline.lock().settings().c_lflag & lflag::TOSTOP == 0 {
+        if !self.discipline.lock().termios().local().contains(LocalFlags::TOSTOP) {
             return Ok(());
         }
         self.check_change()

@@ -1,6 +1,6 @@
 //! Terminals.
 //!
-//! A [`Tty`] joins a port (the console UART) and the line discipline ([`sis_algo::ldisc`]). Bytes that the port receives
+//! A [`Tty`] joins a port (the console UART) and the line discipline ([`sis_ldisc`]). Bytes that the port receives
 //! are taken in the interrupt, and pass the line discipline in a kernel thread, because signals and echo need locks that
 //! interrupts may not take. The session that has the terminal as its controlling one, and the foreground process group,
 //! are the terminal's.
@@ -13,10 +13,9 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use sis_abi::signal::{SIGINT, SIGQUIT, SIGTSTP};
-use sis_algo::ldisc::{LineDiscipline, Settings, Signal, cc, lflag};
+use sis_ldisc::{BUFFER_BYTES, LineDiscipline, ReadMode};
 use sis_machine::sync::{IrqLock, Rank, SpinLock};
 
 pub(crate) use console::init;
@@ -30,8 +29,9 @@ use crate::user::{Sink, Source};
 use crate::wait::{Observer, Registration, WaitQueue};
 use crate::{Errno, Result, sched};
 
-/// Bytes received and not yet seen by the line discipline; more are dropped, as by a UART whose FIFO overruns.
-const RECEIVED_MAX: usize = 4096;
+/// Bytes received and not yet taken by the line discipline, which takes no more when nobody reads; more are dropped, as by a
+/// UART whose FIFO overruns.
+const RECEIVED_MAX: usize = 16384;
 
 /// What carries a terminal's bytes.
 pub trait Port: Send + Sync {
@@ -57,8 +57,8 @@ pub struct Tty {
     port: Arc<dyn Port>,
     received: IrqLock<VecDeque<u8>>,
     discipline: SpinLock<LineDiscipline>,
-    /// `c_cflag`, which no line discipline needs.
-    control_flags: AtomicU32,
+    /// The line discipline is full: it takes no more before something has been read.
+    is_full: AtomicBool,
     size: SpinLock<WindowSize>,
     /// Woken when input has been received (the kernel thread waits here).
     arrivals: Arc<WaitQueue>,
@@ -79,8 +79,8 @@ impl Tty {
         let tty = Arc::new(Self {
             port,
             received: IrqLock::new(Rank::Leaf, VecDeque::with_capacity(RECEIVED_MAX)),
-            discipline: SpinLock::new(Rank::Tty, LineDiscipline::new(Settings::default())),
-            control_flags: AtomicU32::new(sis_abi::tty::Termios::STANDARD.c_cflag),
+            discipline: SpinLock::new(Rank::Tty, LineDiscipline::default()),
+            is_full: AtomicBool::new(false),
             size: SpinLock::new(Rank::Leaf, WindowSize::default()),
             arrivals: Arc::new(WaitQueue::new()),
             ready: Arc::new(WaitQueue::new()),
@@ -110,7 +110,7 @@ impl Tty {
         loop {
             let batch = self.arrivals.wait(|| {
                 let mut received = self.received.lock();
-                if received.is_empty() {
+                if received.is_empty() || self.is_full.load(Ordering::Acquire) {
                     return None;
                 }
                 let n = received.len().min(256);
@@ -121,21 +121,22 @@ impl Tty {
                 Some((batch, n))
             });
             let Ok((batch, n)) = batch else { continue };
-            let mut echo = Vec::new();
-            let mut signals = Vec::new();
-            {
+            let batch = batch.get(..n).unwrap_or_default();
+            let reaction = {
                 let mut d = self.discipline.lock();
-                for b in batch.iter().take(n) {
-                    signals.extend(d.input(*b, &mut echo).signal);
-                }
+                let reaction = d.receive(batch);
+                // Under the discipline's lock: a read after this one sees it, a read before has made the room already.
+                self.is_full.store(reaction.consumed < n, Ordering::Release);
+                reaction
+            };
+            let rest = batch.get(reaction.consumed..).unwrap_or_default();
+            if !rest.is_empty() {
+                let mut received = self.received.lock();
+                rest.iter().rev().for_each(|b| received.push_front(*b));
             }
-            self.port.send(&echo);
-            for s in signals {
-                let signal = match s {
-                    Signal::Interrupt => SIGINT,
-                    Signal::Quit => SIGQUIT,
-                    Signal::Suspend => SIGTSTP,
-                };
+            // Output is written through: a signal has nothing to flush there.
+            self.port.send(&reaction.echo);
+            for signal in reaction.signals {
                 let group = self.foreground.load(Ordering::Relaxed);
                 if group != 0 {
                     let _ = send_to_group(group, sis_abi::signal::SigInfo::kernel(signal));
@@ -145,55 +146,57 @@ impl Tty {
         }
     }
 
-    fn read_once(&self, out: &mut [u8]) -> Option<usize> {
-        let mut d = self.discipline.lock();
-        if d.is_readable() { d.read(out) } else { None }
+    /// Takes a line, or in noncanonical mode what there is, however little.
+    fn read_now(&self, out: &mut [u8]) -> Option<usize> {
+        let taken = self.discipline.lock().read(out)?;
+        self.made_room();
+        Some(taken)
     }
 
-    /// Takes what there is, however little (raw mode, when a time-out has passed).
-    fn read_any(&self, out: &mut [u8]) -> Option<usize> {
-        self.discipline.lock().read(out)
+    /// Drops what has not been read.
+    fn flush_input(&self) {
+        self.discipline.lock().flush_input();
+        self.made_room();
+    }
+
+    /// The line discipline may take more.
+    fn made_room(&self) {
+        if self.is_full.swap(false, Ordering::AcqRel) {
+            self.arrivals.wake_all(Events::empty());
+        }
     }
 
     /// Waits as termios(3) says for canonical mode and for the four cases of VMIN and VTIME.
     fn wait_input(&self, out: &mut [u8], flags: IoFlags) -> Result<usize> {
-        if let Some(n) = self.read_once(out) {
+        let mode = self.discipline.lock().read_mode();
+        if let ReadMode::Line | ReadMode::Immediate | ReadMode::Within { .. } = mode
+            && let Some(n) = self.read_now(out)
+        {
             return Ok(n);
         }
-        let (canonical, min, time) = {
-            let d = self.discipline.lock();
-            let s = d.settings();
-            (
-                s.c_lflag & lflag::ICANON != 0,
-                s.control(cc::VMIN),
-                s.control(cc::VTIME),
-            )
+        let (want, pause) = match mode {
+            ReadMode::Immediate => return Ok(0),
+            _ if flags.nonblock => return self.read_now(out).ok_or(Errno::EAGAIN),
+            ReadMode::Line => return self.ready.wait(|| self.read_now(out)),
+            ReadMode::Within { ns } => {
+                return match self.ready.wait_until(Deadline::after_ns(ns), || self.read_now(out)) {
+                    Err(Errno::ETIMEDOUT) => Ok(0),
+                    other => other,
+                };
+            }
+            ReadMode::AtLeast { bytes } => (bytes, None),
+            ReadMode::AtLeastOrPause { bytes, ns } => (bytes, Some(ns)),
         };
-        if !canonical && min == 0 && time == 0 {
-            return Ok(self.read_any(out).unwrap_or(0));
-        }
-        if flags.nonblock {
-            return self.read_any(out).ok_or(Errno::EAGAIN);
-        }
-        if canonical || time == 0 {
-            return self.ready.wait(|| self.read_once(out));
-        }
-        let tenths = u64::from(time) * 100_000_000;
-        if min == 0 {
-            return match self.ready.wait_until(Deadline::after_ns(tenths), || self.read_any(out)) {
-                Err(Errno::ETIMEDOUT) => Ok(0),
-                other => other,
-            };
-        }
         // The first byte is waited for without limit, each further one for VTIME.
-        let want = usize::from(min).min(out.len());
-        let mut got = self.ready.wait(|| self.read_any(out))?;
+        let want = want.min(out.len());
+        let mut got = self.ready.wait(|| self.read_now(out))?;
         while got < want {
             let rest = out.get_mut(got..).unwrap_or_default();
-            match self
-                .ready
-                .wait_until(Deadline::after_ns(tenths), || self.read_any(rest))
-            {
+            let more = match pause {
+                None => self.ready.wait(|| self.read_now(rest)),
+                Some(ns) => self.ready.wait_until(Deadline::after_ns(ns), || self.read_now(rest)),
+            };
+            match more {
                 Ok(n) => got += n,
                 Err(_) => break,
             }
@@ -220,7 +223,7 @@ impl File for TtyFile {
             return Ok(0);
         }
         self.tty.check_background_read()?;
-        let mut buf = alloc::vec![0u8; to.remaining().min(sis_algo::ldisc::LINE_MAX)];
+        let mut buf = alloc::vec![0u8; to.remaining().min(BUFFER_BYTES)];
         let n = self.tty.wait_input(&mut buf, flags)?;
         to.put(buf.get(..n).unwrap_or_default())
     }
@@ -250,7 +253,7 @@ impl File for TtyFile {
             self.tty
                 .discipline
                 .lock()
-                .write(buf.get(..n).unwrap_or_default(), &mut out);
+                .write(buf.get(..n).unwrap_or_default(), &mut out, usize::MAX);
             self.tty.port.send(&out);
             done += n;
             sched::cond_resched();
