@@ -34,6 +34,9 @@ pub(crate) fn resolve(thread: &Arc<Thread>, address: usize, write: bool, exec: b
             Err(Fault::NoMemory) if thread.kill_pending() => return None,
             Err(Fault::NoMemory) => {
                 if !oom_kill() {
+                    if thread.process.is_init() {
+                        panic!("Out of memory, and no process is left to be killed but init");
+                    }
                     return Some(SigInfo::kernel(SIGKILL));
                 }
             }

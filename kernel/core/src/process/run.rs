@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
-use sis_abi::signal::{SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, SigInfo, code};
+use sis_abi::signal::{SIGBUS, SIGFPE, SIGILL, SIGTRAP, SigInfo, code};
 use sis_machine::user::{Trap, UserContext};
 
 use super::signal::deliver::{self, Interrupted};
@@ -91,6 +91,5 @@ fn other(thread: &Arc<Thread>, user: &UserContext, trap: Trap) {
         Trap::FloatingPoint => SigInfo::fault(SIGFPE, code::FPE_FLTUNK, user.pc),
         Trap::BusError { address } => SigInfo::fault(SIGBUS, code::BUS_OBJERR, address as u64),
     };
-    debug_assert!(matches!(info.signal, SIGSEGV | SIGBUS | SIGILL | SIGTRAP | SIGFPE));
     signal::force(thread, info);
 }
