@@ -10,6 +10,7 @@ pub mod firmware;
 pub mod io;
 pub mod irq;
 pub mod log;
+mod mem;
 pub mod mm;
 pub mod panic;
 pub mod percpu;
