@@ -26,7 +26,8 @@ impl UnixSocket {
         if !core::ptr::eq(Arc::as_ptr(&target), self) {
             target.accepts_from(self)?;
         }
-        *self.peer.lock() = Some((target.bound_name(), *target.owner.lock()));
+        let owner = *target.owner.lock();
+        *self.peer.lock() = Some((target.bound_name(), owner));
         let old = core::mem::replace(&mut *self.link.lock(), Link::Target(target));
         drop(old);
         Ok(())
@@ -76,7 +77,8 @@ impl UnixSocket {
         let mine = self.me.upgrade().ok_or(Errno::EINVAL)?;
         let theirs = Self::new(self.common.kind);
         *theirs.link.lock() = Link::Peer(self.me.clone());
-        *theirs.name.lock() = listener.name.lock().clone();
+        let name = listener.name.lock().clone();
+        *theirs.name.lock() = name;
         *theirs.peer.lock() = Some((self.bound_name(), Ucred::current()));
         let mut my_ends = None;
         if self.common.kind == Kind::Stream {
@@ -111,7 +113,8 @@ impl UnixSocket {
                 Err(e) => return Err(e),
             }
         }
-        *self.peer.lock() = Some((listener.bound_name(), *listener.owner.lock()));
+        let owner = *listener.owner.lock();
+        *self.peer.lock() = Some((listener.bound_name(), owner));
         let mut link = self.link.lock();
         if matches!(&*link, Link::None) {
             *link = Link::Peer(Arc::downgrade(&theirs));
