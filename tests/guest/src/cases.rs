@@ -15,6 +15,7 @@ mod threads;
 mod time;
 mod tty;
 mod unix;
+mod vfs;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ pub(crate) static CASES: &[&[Case]] = &[
     memory::CASES,
     files::CASES,
     paths::CASES,
+    vfs::CASES,
     pipes::CASES,
     epoll::CASES,
     futex::CASES,

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 
+use sis_abi::signal::{SIGXFSZ, SigInfo};
 use sis_machine::mm::PAGE_SIZE;
 use sis_machine::sync::{Rank, SpinLock};
 
@@ -19,7 +20,7 @@ use crate::fs::inode::{
 };
 use crate::process::cred::Capability;
 use crate::process::limits::Resource;
-use crate::process::thread;
+use crate::process::{signal, thread};
 use crate::user::{Sink, Source};
 use crate::vm::PageSource;
 use crate::{Errno, Result};
@@ -212,7 +213,7 @@ impl Inode for TmpNode {
     fn set_size(&self, size: u64) -> Result<()> {
         let pages = self.pages()?;
         if size > pages.len() && size > file_size_limit() {
-            return Err(Errno::EFBIG);
+            return Err(too_large());
         }
         pages.resize(size)?;
         self.written();
@@ -376,6 +377,16 @@ fn file_size_limit() -> u64 {
     thread::try_current().map_or(u64::MAX, |t| t.process.limit(Resource::FileSize).soft)
 }
 
+/// What exceeding RLIMIT_FSIZE does: SIGXFSZ and `EFBIG` (setrlimit(2)).
+#[cold]
+fn too_large() -> Errno {
+    if let Some(t) = thread::try_current() {
+        // A standard signal is never refused.
+        let _ = signal::send_to_thread(&t.to_arc(), SigInfo::kernel(SIGXFSZ));
+    }
+    Errno::EFBIG
+}
+
 impl File for TmpNode {
     fn read(&self, to: &mut Sink<'_>, offset: u64, _flags: IoFlags) -> Result<usize> {
         let n = self.pages()?.read(to, offset)?;
@@ -384,7 +395,11 @@ impl File for TmpNode {
     }
 
     fn write(&self, from: &mut Source<'_>, offset: u64, flags: IoFlags) -> Result<(usize, u64)> {
-        let out = self.pages()?.write(from, offset, flags.append, file_size_limit())?;
+        let limit = file_size_limit();
+        let out = match self.pages()?.write(from, offset, flags.append, limit) {
+            Err(Errno::EFBIG) if limit < u64::MAX => return Err(too_large()),
+            other => other?,
+        };
         if out.0 > 0 {
             self.written();
         }
