@@ -54,10 +54,12 @@ pub(crate) fn run() -> ExitCode {
     let udhcpc = [
         "udhcpc", "-f", "-i", INTERFACE, "-s", SCRIPT, "-t", "3", "-T", "1", "-A", "20",
     ];
+    // What udhcpc says would reach the console as warnings; its script logs what matters.
     match Command::new(BUSYBOX)
         .args(udhcpc)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .status()
     {
         Ok(status) => log::debug(&format!("udhcpc ended: {status}")),

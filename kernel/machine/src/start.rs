@@ -219,8 +219,9 @@ extern "C" fn sis_machine_start() -> ! {
     smp::init_cpu();
     crate::vdso::init();
     let mmu_enable_ns = timer::ticks_to_ns(notes.counter_mmu_after - notes.counter_mmu_before);
-    log::marker("KERNEL(U)");
-    log::marker("STACK OK");
+    // The boot code has printed these two; they are kept for the log.
+    log::record_quietly(6, "KERNEL(U)");
+    log::record_quietly(6, "STACK OK");
     log::record(
         6,
         format_args!("entered at EL{}, image at {image_pa:#x}", notes.entry_el),
