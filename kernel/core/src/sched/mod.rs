@@ -304,7 +304,6 @@ impl Scheduler for Core {
                 vm.activate();
             }
         }
-        drop(current);
         task::switch_to(next);
     }
 
@@ -432,7 +431,6 @@ pub fn yield_now() {
         let mine = e.vruntime.load(Ordering::Relaxed);
         e.vruntime.store(mine.max(v + 1), Ordering::Relaxed);
     }
-    drop(current);
     task::reschedule();
 }
 

@@ -199,7 +199,7 @@ impl Areas {
     }
 
     pub(super) fn is_free(&self, start: usize, end: usize) -> bool {
-        !self.map.range(..end).next_back().is_some_and(|(_, a)| a.end > start)
+        self.map.range(..end).next_back().is_none_or(|(_, a)| a.end <= start)
     }
 
     /// The highest free range of `len` bytes that ends at or below `top`, not below `low`.
