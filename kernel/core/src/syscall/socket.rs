@@ -105,7 +105,7 @@ fn kind_and_flags(word: u32) -> Result<(Kind, u32)> {
         2 => Kind::Datagram,
         3 => Kind::Raw,
         5 => Kind::SeqPacket,
-        4 | 6 | 10 => return Err(Errno::ESOCKTNOSUPPORT),
+        0 | 4 | 6..=10 => return Err(Errno::ESOCKTNOSUPPORT),
         _ => return Err(Errno::EINVAL),
     };
     Ok((kind, flags))
