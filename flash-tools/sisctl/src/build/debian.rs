@@ -18,6 +18,13 @@ pub(super) struct Packages {
     used: BTreeMap<String, PackageRecord>,
 }
 
+/// A package in the cache.
+#[derive(Debug)]
+struct PackageFile {
+    path: PathBuf,
+    sha256: String,
+}
+
 impl Packages {
     pub(super) fn new(cache: PathBuf, refresh: bool) -> Self {
         Self {
@@ -36,33 +43,34 @@ impl Packages {
     /// it depends on: `linux-image-arm64` is an empty package that names the current kernel's.
     pub(super) fn member(&mut self, package: &str, member: &str, step: &Step) -> Outcome<Vec<u8>> {
         let outer = self.package(package, step)?;
-        if let Some(bytes) = extract(&outer, member)? {
-            self.record(&outer)?;
+        if let Some(bytes) = extract(&outer.path, member)? {
+            self.record(outer)?;
             return Ok(bytes);
         }
-        let depends = field(&outer, "Depends")?;
+        let depends = field(&outer.path, "Depends")?;
         let inner = depends.split([',', '|', ' ', '(']).find(|name| !name.is_empty());
         let inner = inner.ok_or_else(|| missing_member(package, member))?;
         let inner = self.package(inner, step)?;
-        let bytes = extract(&inner, member)?.ok_or_else(|| missing_member(package, member))?;
-        self.record(&inner)?;
+        let bytes = extract(&inner.path, member)?.ok_or_else(|| missing_member(package, member))?;
+        self.record(inner)?;
         Ok(bytes)
     }
 
-    fn record(&mut self, file: &Path) -> Outcome<()> {
+    fn record(&mut self, package: PackageFile) -> Outcome<()> {
+        let file = &package.path;
         let name = field(file, "Package")?;
         let record = PackageRecord {
             name: name.clone(),
             version: field(file, "Version")?,
             architecture: field(file, "Architecture")?,
-            sha256: sha256_hex(&fs::read(file).or_fail("build.package")?),
+            sha256: package.sha256,
         };
         self.used.insert(name, record);
         Ok(())
     }
 
     /// The package's file, from the cache when its digest is still what it was when it came.
-    fn package(&self, name: &str, step: &Step) -> Outcome<PathBuf> {
+    fn package(&self, name: &str, step: &Step) -> Outcome<PackageFile> {
         let folder = self.cache.join(format!("{name}_{ARCHITECTURE}"));
         if !self.refresh
             && let Some(file) = cached(&folder)
@@ -95,10 +103,11 @@ fn missing_member(package: &str, member: &str) -> Failure {
 }
 
 /// The one package file in `folder`, if its digest holds.
-fn cached(folder: &Path) -> Option<PathBuf> {
-    let file = only_package(folder)?;
-    let recorded = fs::read_to_string(file.with_extension("deb.sha256")).ok()?;
-    (sha256_hex(&fs::read(&file).ok()?) == recorded.trim()).then_some(file)
+fn cached(folder: &Path) -> Option<PackageFile> {
+    let path = only_package(folder)?;
+    let recorded = fs::read_to_string(path.with_extension("deb.sha256")).ok()?;
+    let sha256 = sha256_hex(&fs::read(&path).ok()?);
+    (sha256 == recorded.trim()).then_some(PackageFile { path, sha256 })
 }
 
 fn only_package(folder: &Path) -> Option<PathBuf> {

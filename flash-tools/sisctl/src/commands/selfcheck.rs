@@ -23,13 +23,9 @@ pub(crate) fn run(context: &Context, wishes: &SelfCheck) -> Outcome {
         over_quic(context, wishes)?
     };
     let checks = parse(&text);
-    let failed = checks.iter().filter(|(_, has_passed)| !has_passed).count();
+    let failed = checks.iter().filter(|check| !check.passed).count();
     if context.is_json {
-        let list: Vec<_> = checks
-            .iter()
-            .map(|(name, has_passed)| serde_json::json!({ "name": name, "passed": has_passed }))
-            .collect();
-        print_json(&serde_json::json!({ "checks": list, "failed": failed }))?;
+        print_json(&serde_json::json!({ "checks": checks, "failed": failed }))?;
     } else {
         print!("{text}");
     }
@@ -69,15 +65,48 @@ fn over_quic(context: &Context, wishes: &SelfCheck) -> Outcome<String> {
     })
 }
 
-fn parse(text: &str) -> Vec<(String, bool)> {
+/// A check's result; `[FAIL] name: why` says why.
+#[derive(Debug, PartialEq, Eq, serde::Serialize)]
+struct Check {
+    name: String,
+    passed: bool,
+    reason: Option<String>,
+}
+
+fn parse(text: &str) -> Vec<Check> {
     let mut parser = LineParser::new();
     let mut events = parser.push(text.as_bytes(), Duration::ZERO);
     events.extend(parser.finish(Duration::ZERO));
-    events
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Check { name, has_passed } => Some((name, has_passed)),
-            _ => None,
+    let checks = events.into_iter().filter_map(|event| match event {
+        Event::Check { name, has_passed } => Some((name, has_passed)),
+        _ => None,
+    });
+    checks
+        .map(|(said, passed)| {
+            let (name, reason) = match said.split_once(": ") {
+                Some((name, reason)) => (name.to_owned(), Some(reason.to_owned())),
+                None => (said, None),
+            };
+            Check { name, passed, reason }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_checks_say_why() {
+        let checks = parse("[PASS] memory\r\n[FAIL] timer: late by 3 s\r\nnoise\r\n");
+        let check = |name: &str, passed, reason: Option<&str>| Check {
+            name: name.into(),
+            passed,
+            reason: reason.map(str::to_owned),
+        };
+        assert_eq!(
+            checks,
+            [check("memory", true, None), check("timer", false, Some("late by 3 s"))]
+        );
+    }
 }
