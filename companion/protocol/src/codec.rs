@@ -3,8 +3,12 @@
 //! *Bounded* means: no list longer than its declared limit is ever built, and text is never longer than the input that carried it, so
 //! decoding costs at most a small constant times the input's length.
 
+mod nesting;
+
 use alloc::vec::Vec;
 use minicbor::{Decode, Decoder, Encode, decode};
+
+pub use nesting::MAX_NESTING;
 
 /// Why bytes were not taken as a message.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub enum DecodeError {
     },
     /// Not CBOR, not this type, or a list over its limit.
     Malformed(decode::Error),
+    /// Items lie in each other deeper than [`MAX_NESTING`].
+    TooDeep,
     /// A whole value, and then more bytes.
     TrailingBytes {
         /// How many bytes follow the value.
@@ -30,6 +36,7 @@ impl core::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::TooLong { len, max } => write!(f, "message of {len} bytes is over the limit of {max}"),
+            Self::TooDeep => write!(f, "message with more than {MAX_NESTING} levels of nesting"),
             Self::Malformed(error) => write!(f, "malformed message: {error}"),
             Self::TrailingBytes { count } => write!(f, "{count} bytes after the end of the message"),
         }
@@ -51,10 +58,13 @@ pub fn to_vec<T: Encode<()>>(value: &T) -> Vec<u8> {
 /// Decodes exactly one CBOR item that fills `bytes`, of at most `max` bytes.
 ///
 /// # Errors
-/// [`DecodeError`] when it is too long, malformed, or followed by more bytes.
+/// [`DecodeError`] when it is too long, too deep, malformed, or followed by more bytes.
 pub fn from_slice<'b, T: Decode<'b, ()>>(bytes: &'b [u8], max: usize) -> Result<T, DecodeError> {
     if bytes.len() > max {
         return Err(DecodeError::TooLong { len: bytes.len(), max });
+    }
+    if !nesting::is_shallow(bytes) {
+        return Err(DecodeError::TooDeep);
     }
     let mut decoder = Decoder::new(bytes);
     let value = decoder.decode().map_err(DecodeError::Malformed)?;

@@ -44,6 +44,19 @@ impl Request {
     pub fn from_cbor(bytes: &[u8]) -> Result<Self, DecodeError> {
         codec::from_slice(bytes, MAX_MESSAGE_BYTES)
     }
+
+    /// The id of a request that [`Self::from_cbor`] refuses, so that its asker can be told; `None` when not even that can
+    /// be read.
+    #[must_use]
+    pub fn id_of_malformed(bytes: &[u8]) -> Option<u32> {
+        let mut decoder = minicbor::Decoder::new(bytes);
+        decoder.map().ok()?;
+        // The id is the first field of what we encode; a request that begins otherwise is not ours.
+        match (decoder.u32().ok()?, decoder.u32()) {
+            (0, Ok(id)) => Some(id),
+            _ => None,
+        }
+    }
 }
 
 impl Message {

@@ -11,7 +11,7 @@ use alloc::{borrow::ToOwned, string::String, vec::Vec};
 pub const INIT_WORDS_MAX: usize = 32;
 
 /// Words that a Linux kernel for AArch64 takes for itself and that mean something, or harmlessly nothing, here.
-pub const KNOWN: [&str; 44] = [
+pub const KNOWN: [&str; 45] = [
     "console",
     "init",
     "rdinit",
@@ -56,6 +56,8 @@ pub const KNOWN: [&str; 44] = [
     "net.ifnames",
     "ip",
     "kunit.enable",
+    // Ours.
+    "sis.approval_expiry_ms",
 ];
 
 /// A word for the kernel.

@@ -11,7 +11,7 @@ use sis_hal::{ConsoleDevice, CpuPower, Entropy, IrqNumber, NetDevice, Temperatur
 use sis_machine::sync::Once;
 use sis_machine::{BootInfo, Initrd, cpu, irq, log, percpu, smp, timer};
 
-use crate::{fs, net, process, random, sched, time, tty};
+use crate::{control, fs, net, process, random, sched, time, tty};
 
 /// A network interface of the board.
 pub struct NetPort {
@@ -181,6 +181,7 @@ fn start_system(platform: Platform, initrd: Option<Initrd>, line: CommandLine, e
     drop(initrd);
     tty::init(platform.console, line.values("console").last());
     start_network(&platform.nets);
+    control::init(&line);
     start_load_average();
     start_init(&line, entry_ticks)
 }
@@ -245,6 +246,7 @@ fn start_init(line: &CommandLine, entry_ticks: u64) {
     }
     let ns = timer::ticks_to_ns(cpu::counter().saturating_sub(entry_ticks));
     BOOT_NS.store(ns, Ordering::Relaxed);
+    control::tell_boot();
     log::marker("LAUNCHING SHELL");
     sis_machine::info!("METRIC boot_time_ns={ns}");
     sis_machine::info!("METRIC mmu_enable_ns={}", facts().map_or(0, |f| f.mmu_enable_ns));

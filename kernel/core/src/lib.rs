@@ -13,6 +13,7 @@
 //! | [`fs`] | open files, the VFS and its file systems |
 //! | [`tty`] | terminals |
 //! | [`net`] | sockets |
+//! | [`control`] | `/dev/sis`: events, metrics, the memory manager and its approvals |
 //! | [`syscall`] | the table and a file a family |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod control;
 pub mod fs;
 pub mod init;
 pub mod net;

@@ -78,6 +78,7 @@ pub(crate) fn handle() {
     let Some(controller) = CONTROLLER.get() else { return };
     let this = percpu::get();
     this.irq_depth.set(this.irq_depth.get() + 1);
+    let begin = crate::timer::now_ns();
     // Bounded: a line that never goes quiet must not keep the CPU for ever; what is left comes back at once.
     for _ in 0..64 {
         let Some(irq) = controller.acknowledge() else { break };
@@ -100,6 +101,8 @@ pub(crate) fn handle() {
         }
         controller.end_of_interrupt(irq);
     }
+    let spent = crate::timer::now_ns().saturating_sub(begin);
+    this.irq_ns.fetch_add(spent, Ordering::Relaxed);
     this.irq_depth.set(this.irq_depth.get() - 1);
 }
 

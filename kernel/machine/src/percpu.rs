@@ -35,6 +35,8 @@ pub struct PerCpu {
     pub need_resched: AtomicBool,
     /// Interrupts taken.
     pub interrupts: AtomicU64,
+    /// Nanoseconds spent in interrupt handlers.
+    pub irq_ns: AtomicU64,
     /// Exceptions that found a fault in user copies, for statistics.
     pub(crate) user_copy_faults: AtomicU64,
     /// In a panic.
@@ -67,6 +69,7 @@ impl PerCpu {
             spin_depth: Cell::new(0),
             need_resched: AtomicBool::new(false),
             interrupts: AtomicU64::new(0),
+            irq_ns: AtomicU64::new(0),
             user_copy_faults: AtomicU64::new(0),
             panicking: AtomicU32::new(0),
             #[cfg(debug_assertions)]

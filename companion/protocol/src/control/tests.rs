@@ -19,6 +19,33 @@ fn a_request_of_a_newer_version_is_unknown_and_keeps_its_id() {
 }
 
 #[test]
+fn a_malformed_request_still_has_its_id() {
+    let good = Request {
+        id: 70_000,
+        body: RequestBody::LogTail { max: 3 },
+    }
+    .to_cbor();
+    for length in 0..good.len() {
+        let cut = &good[..length];
+        assert!(Request::from_cbor(cut).is_err());
+        assert_eq!(
+            Request::id_of_malformed(cut),
+            (length >= 7).then_some(70_000),
+            "{length} of {good:x?}"
+        );
+    }
+    assert_eq!(Request::id_of_malformed(b"not CBOR"), None);
+}
+
+#[test]
+fn nesting_is_bounded() {
+    // {0: 1, 1: [2, {}], 9: [[[..
+    let mut bytes = vec![0xa3, 0x00, 0x01, 0x01, 0x82, 0x02, 0xa0, 0x09];
+    bytes.extend([0x9f; 60_000]);
+    assert!(matches!(Request::from_cbor(&bytes), Err(DecodeError::TooDeep)));
+}
+
+#[test]
 fn unknown_fields_are_passed_over() {
     // {0: 7, 1: [2, {}], 99: [1, {2: 3}]}
     let bytes = [

@@ -3,14 +3,13 @@
 /// Octaves from 64 ns up to 2^32 ns, four buckets each.
 const OCTAVES: usize = 26;
 const FIRST_OCTAVE: u32 = 6;
-const BUCKETS: usize = OCTAVES * 4;
 
 /// Latencies in nanoseconds: how many, how long in total, and how they are spread (each bucket is a fifth to a quarter wide).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
     count: u64,
     sum_ns: u64,
-    buckets: [u32; BUCKETS],
+    buckets: [u32; Latency::BUCKETS],
 }
 
 impl Default for Latency {
@@ -20,12 +19,41 @@ impl Default for Latency {
 }
 
 impl Latency {
+    /// How many buckets there are.
+    pub const BUCKETS: usize = OCTAVES * 4;
+
+    /// The bucket of a latency, for whoever counts by bucket (in atomic counters) and makes a histogram of the counts later.
+    #[inline]
+    pub const fn bucket_of(ns: u64) -> usize {
+        let octave = (ns | 1).ilog2();
+        if octave < FIRST_OCTAVE {
+            return 0;
+        }
+        let quarter = (ns >> (octave - 2) & 3) as usize;
+        let bucket = (octave - FIRST_OCTAVE) as usize * 4 + quarter;
+        if bucket < Self::BUCKETS {
+            bucket
+        } else {
+            Self::BUCKETS - 1
+        }
+    }
+
+    /// A histogram of counts by bucket and the sum of the latencies. Counts are taken modulo 2^32, which differences
+    /// ([`Self::since`]) do not mind as long as fewer lie between the two.
+    pub fn from_counts(sum_ns: u64, counts: &[u64; Self::BUCKETS]) -> Self {
+        Self {
+            count: counts.iter().sum(),
+            sum_ns,
+            buckets: counts.map(|count| count as u32),
+        }
+    }
+
     /// Nothing recorded.
     pub const fn new() -> Self {
         Self {
             count: 0,
             sum_ns: 0,
-            buckets: [0; BUCKETS],
+            buckets: [0; Self::BUCKETS],
         }
     }
 
@@ -33,7 +61,7 @@ impl Latency {
     pub fn record(&mut self, ns: u64) {
         self.count += 1;
         self.sum_ns = self.sum_ns.saturating_add(ns);
-        if let Some(bucket) = self.buckets.get_mut(bucket_of(ns)) {
+        if let Some(bucket) = self.buckets.get_mut(Self::bucket_of(ns)) {
             *bucket = bucket.saturating_add(1);
         }
     }
@@ -88,19 +116,10 @@ impl Latency {
         out.count = out.count.saturating_sub(earlier.count);
         out.sum_ns = out.sum_ns.saturating_sub(earlier.sum_ns);
         for (to, from) in out.buckets.iter_mut().zip(&earlier.buckets) {
-            *to = to.saturating_sub(*from);
+            *to = to.wrapping_sub(*from);
         }
         out
     }
-}
-
-fn bucket_of(ns: u64) -> usize {
-    let octave = ns.max(1).ilog2();
-    if octave < FIRST_OCTAVE {
-        return 0;
-    }
-    let quarter = (ns >> (octave - 2) & 3) as usize;
-    ((octave - FIRST_OCTAVE) as usize * 4 + quarter).min(BUCKETS - 1)
 }
 
 fn upper_end(index: usize) -> u64 {
@@ -124,6 +143,26 @@ mod tests {
             let got = latency.quantile_ns(permille);
             assert!(got >= exact && got <= exact + exact / 4, "{permille}: {got}");
         }
+    }
+
+    #[test]
+    fn counts_make_the_same_histogram() {
+        let mut recorded = Latency::new();
+        let mut counts = [0; Latency::BUCKETS];
+        let mut sum = 0;
+        for ns in [0, 1, 63, 64, 80, 1000, 5000, 1 << 31, 1 << 40, 1 << 41] {
+            recorded.record(ns);
+            counts[Latency::bucket_of(ns)] += 1;
+            sum += ns;
+        }
+        assert_eq!(Latency::from_counts(sum, &counts), recorded);
+        // Counters that have passed 2^32 since boot.
+        counts[5] = (1 << 32) - 1;
+        let before = Latency::from_counts(sum, &counts);
+        counts[5] += 3;
+        let window = Latency::from_counts(sum + 480, &counts).since(&before);
+        assert_eq!((window.count(), window.mean_ns()), (3, 160));
+        assert!((128..256).contains(&window.quantile_ns(990)));
     }
 
     #[test]

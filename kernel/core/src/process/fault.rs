@@ -98,6 +98,7 @@ pub fn oom_kill() -> bool {
         patience: Deadline::after_ns(PATIENCE_NS),
     });
     super::exit::begin_group(&process, SIGKILL.number());
+    crate::control::events::oom_kill(process.pid, name, pages);
     drop(process);
     if !super::thread::kill_pending() {
         pause();

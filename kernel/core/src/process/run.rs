@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 
 use sis_abi::signal::{SIGBUS, SIGFPE, SIGILL, SIGTRAP, SigInfo, code};
 use sis_machine::user::{Trap, UserContext};
+use sis_machine::{percpu, task};
 
 use super::signal::deliver::{self, Interrupted};
 use super::thread::Thread;
@@ -18,9 +19,13 @@ pub(crate) fn main(thread: Arc<Thread>, mut user: UserContext) {
     let mut may_return = deliver::do_work(&thread, &mut user, None, false);
     while may_return {
         sched::cond_resched();
+        let cpu = percpu::get();
         let entered = now_ns();
+        let irq_before = cpu.irq_ns.load(Ordering::Relaxed);
         let trap = user.run();
-        let in_user = now_ns().wrapping_sub(entered);
+        // It has not left this CPU: what that spent in interrupt handlers meanwhile is not the program's.
+        let in_irq = cpu.irq_ns.load(Ordering::Relaxed).wrapping_sub(irq_before);
+        let in_user = now_ns().wrapping_sub(entered).saturating_sub(in_irq);
         thread.user_ns.fetch_add(in_user, Ordering::Relaxed);
         sched::account_user(in_user);
         may_return = match trap {

@@ -16,6 +16,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicI8, AtomicU32, AtomicU64, Ordering};
 
 use sis_machine::cpu::MAX_CPUS;
+use sis_machine::mm::frames;
 use sis_machine::sync::{IrqLock, Rank};
 use sis_machine::task::{self, Scheduler, Task};
 use sis_machine::{cpu, irq, percpu};
@@ -29,6 +30,8 @@ use queue::RunQueue;
 const SLICE_NS: u64 = 4_000_000;
 /// A waking task may be this much behind the queue's present.
 const WAKE_CREDIT_NS: u64 = 3_000_000;
+/// Frames that an idle CPU zeroes before it looks for work again.
+const ZEROED_AT_ONCE: usize = 8;
 /// A waking task preempts when it is this much behind the running one.
 const PREEMPT_NS: u64 = 1_000_000;
 
@@ -146,6 +149,12 @@ fn adopt_idle() {
     let mut q = queue(id).lock();
     q.idle = Some(idle);
     q.since_ns = time::now_ns();
+    if id != 0
+        && let Some(i) = IDLE_NS.get(id)
+    {
+        // What passed before this CPU was started.
+        i.store(q.since_ns, Ordering::Relaxed);
+    }
 }
 
 /// What a secondary CPU runs.
@@ -179,12 +188,22 @@ pub(crate) fn idle_loop() -> ! {
             cpu::irq_enable();
             continue;
         }
-        if sis_machine::mm::frames::fill_zero_pool() {
+        // A few at a time: interrupts are masked.
+        if (0..ZEROED_AT_ONCE).take_while(|_| frames::fill_zero_pool()).count() > 0 {
             cpu::irq_enable();
             continue;
         }
         cpu::wait_for_interrupt();
         cpu::irq_enable();
+    }
+}
+
+/// Wakes an idle CPU, if there is one, to fill the pool of pre-zeroed frames; others fill it when they become idle.
+pub fn wake_for_zeroing() {
+    if frames::claim_zero_pool_filling()
+        && let Some(idle) = (0..MAX_CPUS).find(|c| idle_flag(*c).load(Ordering::Relaxed))
+    {
+        irq::send_reschedule(idle as u32);
     }
 }
 
@@ -250,10 +269,12 @@ impl Scheduler for Core {
             let mut q = queue(me).lock();
             let ran = now.saturating_sub(q.since_ns);
             q.since_ns = now;
+            let irq_ns = percpu::get().irq_ns.load(Ordering::Relaxed);
+            let in_irq = irq_ns.wrapping_sub(core::mem::replace(&mut q.since_irq_ns, irq_ns));
             current.run_ns.fetch_add(ran, Ordering::Relaxed);
             if e.is_idle {
                 if let Some(i) = IDLE_NS.get(me) {
-                    i.fetch_add(ran, Ordering::Relaxed);
+                    i.fetch_add(ran.saturating_sub(in_irq), Ordering::Relaxed);
                 }
             } else {
                 let scaled = ran * 1024 / u64::from(e.weight.load(Ordering::Relaxed).max(1));
@@ -447,27 +468,31 @@ pub fn account_user(ns: u64) {
 pub struct CpuTimes {
     /// In user mode.
     pub user_ns: u64,
-    /// In the kernel, idle excluded.
+    /// In the kernel, idle and interrupts excluded.
     pub system_ns: u64,
     /// Idle.
     pub idle_ns: u64,
+    /// In interrupt handlers, whatever they interrupted.
+    pub irq_ns: u64,
 }
 
 /// Times of one CPU since boot.
 pub fn cpu_times(cpu: usize) -> CpuTimes {
     let now = time::now_ns();
+    let irq_ns = percpu::of(cpu).map_or(0, |c| c.irq_ns.load(Ordering::Relaxed));
     let user_ns = USER_NS.get(cpu).map_or(0, |v| v.load(Ordering::Relaxed));
     let mut idle_ns = IDLE_NS.get(cpu).map_or(0, |v| v.load(Ordering::Relaxed));
     if QUEUES.get(cpu).is_some() {
         let q = queue(cpu).lock();
         if q.current_is_idle {
-            idle_ns += now.saturating_sub(q.since_ns);
+            idle_ns += now.saturating_sub(q.since_ns + irq_ns.saturating_sub(q.since_irq_ns));
         }
     }
     CpuTimes {
         user_ns,
         idle_ns,
-        system_ns: now.saturating_sub(user_ns + idle_ns),
+        irq_ns,
+        system_ns: now.saturating_sub(user_ns + idle_ns + irq_ns),
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct RunQueue {
     pub(super) current_is_idle: bool,
     /// When the running task was chosen.
     pub(super) since_ns: u64,
+    /// What this CPU had spent in interrupt handlers then.
+    pub(super) since_irq_ns: u64,
     /// This CPU's idle task.
     pub(super) idle: Option<Arc<Task>>,
 }
@@ -30,6 +32,7 @@ impl RunQueue {
             current_vruntime: 0,
             current_is_idle: true,
             since_ns: 0,
+            since_irq_ns: 0,
             idle: None,
         }
     }

@@ -35,6 +35,8 @@ static FAMILIES: &[&[Row]] = &[
 
 static INDEX: sis_machine::sync::Once<[Option<&'static Row>; NUMBERS]> = sis_machine::sync::Once::new();
 static COUNTS: [AtomicU64; NUMBERS] = [const { AtomicU64::new(0) }; NUMBERS];
+/// Calls of numbers that are not counted one by one.
+static BEYOND: AtomicU64 = AtomicU64::new(0);
 static UNKNOWN: AtomicU64 = AtomicU64::new(0);
 
 fn index() -> &'static [Option<&'static Row>; NUMBERS] {
@@ -65,12 +67,15 @@ pub fn unknown_count() -> u64 {
     UNKNOWN.load(Ordering::Relaxed)
 }
 
+/// Calls made so far.
+pub fn total() -> u64 {
+    COUNTS.iter().chain([&BEYOND]).map(|c| c.load(Ordering::Relaxed)).sum()
+}
+
 /// Makes the call whose number is in x8.
 pub fn dispatch(call: &mut Call<'_>) -> Result<usize> {
     let number = call.arg(8) as usize;
-    if let Some(c) = COUNTS.get(number) {
-        c.fetch_add(1, Ordering::Relaxed);
-    }
+    COUNTS.get(number).unwrap_or(&BEYOND).fetch_add(1, Ordering::Relaxed);
     match row(number) {
         Some(row) => (row.handler)(call),
         None => {

@@ -2,13 +2,14 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use sis_machine::mm::frames::Frame;
+use sis_autonomy::mem::Latency;
+use sis_machine::mm::frames::{self, Frame};
 use sis_machine::mm::uspace::Prot;
 
 use super::area::Backing;
 use super::{Inner, PAGE, Vm};
 use crate::process::thread;
-use crate::{Errno, time};
+use crate::{Errno, sched, time};
 
 /// What the thread was doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +35,10 @@ pub enum Fault {
     NoMemory,
 }
 
-static FAULTS: AtomicU64 = AtomicU64::new(0);
 static COW: AtomicU64 = AtomicU64::new(0);
 static TIME_NS: AtomicU64 = AtomicU64::new(0);
-/// Faults by latency: bucket i holds those below 2^i nanoseconds and not below 2^(i-1).
-static LATENCY: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
+/// Faults by latency, in the buckets of [`Latency`].
+static BY_LATENCY: [AtomicU64; Latency::BUCKETS] = [const { AtomicU64::new(0) }; Latency::BUCKETS];
 
 /// Page faults since boot.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,17 +49,20 @@ pub struct FaultStats {
     pub copy_on_write: u64,
     /// Time spent, in nanoseconds.
     pub total_ns: u64,
-    /// Counts by latency, bucket i below 2^i nanoseconds.
-    pub latency: [u64; 32],
+    /// How the latencies are spread.
+    pub latency: Latency,
 }
 
 /// Page faults since boot.
 pub fn stats() -> FaultStats {
+    let counts = core::array::from_fn(|i| BY_LATENCY.get(i).map_or(0, |l| l.load(Ordering::Relaxed)));
+    let total_ns = TIME_NS.load(Ordering::Relaxed);
+    let latency = Latency::from_counts(total_ns, &counts);
     FaultStats {
-        count: FAULTS.load(Ordering::Relaxed),
+        count: latency.count(),
         copy_on_write: COW.load(Ordering::Relaxed),
-        total_ns: TIME_NS.load(Ordering::Relaxed),
-        latency: core::array::from_fn(|i| LATENCY.get(i).map_or(0, |l| l.load(Ordering::Relaxed))),
+        total_ns,
+        latency,
     }
 }
 
@@ -73,11 +76,12 @@ impl Vm {
         let out = self.inner.lock().mend(address & !(PAGE - 1), access);
         if out.is_ok() {
             let ns = time::now_ns() - begin;
-            FAULTS.fetch_add(1, Ordering::Relaxed);
             TIME_NS.fetch_add(ns, Ordering::Relaxed);
-            let bucket = (64 - ns.leading_zeros() as usize).min(31);
-            if let Some(l) = LATENCY.get(bucket) {
+            if let Some(l) = BY_LATENCY.get(Latency::bucket_of(ns)) {
                 l.fetch_add(1, Ordering::Relaxed);
+            }
+            if frames::zero_pool_wants_filling() {
+                sched::wake_for_zeroing();
             }
         }
         out

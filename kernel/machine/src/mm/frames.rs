@@ -4,6 +4,8 @@
 //! per-CPU cache over a buddy allocator ([`sis_algo::buddy`]), user pages zeroed, where possible from a pool that idle
 //! CPUs fill ahead of need.
 
+mod pool;
+
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use sis_algo::buddy::{Buddy, Link, MAX_ORDER};
@@ -13,6 +15,11 @@ use spin::Once;
 use super::{PAGE_SHIFT, PAGE_SIZE, linear};
 use crate::sync::{IrqLock, Rank};
 use crate::{cpu, percpu};
+
+pub use pool::{
+    Watermarks, ZERO_POOL_MAX, ZeroPool, check_zero_pool, claim_zero_pool_filling, fill_zero_pool, is_short, reclaim,
+    set_watermarks, set_zero_pool_target, watermarks, zero_pool, zero_pool_wants_filling,
+};
 
 /// What the kernel knows of one frame.
 pub(crate) struct Meta {
@@ -115,13 +122,7 @@ pub(crate) fn take() -> Option<usize> {
         None
     };
     cpu::irq_restore(irq);
-    got.or_else(take_from_pool)
-}
-
-fn take_from_pool() -> Option<usize> {
-    let pfn = POOL.lock().take()?;
-    FREE.fetch_sub(1, Ordering::Relaxed);
-    Some(pfn)
+    got.or_else(pool::take)
 }
 
 /// Gives one frame number back.
@@ -153,7 +154,7 @@ pub(crate) fn take_block(order: usize) -> Option<usize> {
     let got = BUDDY.lock().as_mut().and_then(|b| b.alloc(order));
     let got = got.or_else(|| {
         drain_this_cpu();
-        drain_pool();
+        pool::drain();
         BUDDY.lock().as_mut().and_then(|b| b.alloc(order))
     })?;
     FREE.fetch_sub(1 << order, Ordering::Relaxed);
@@ -185,102 +186,9 @@ fn drain_this_cpu() {
     cpu::irq_restore(irq);
 }
 
-fn drain_pool() {
-    loop {
-        let Some(pfn) = POOL.lock().take() else { return };
-        if let Some(b) = BUDDY.lock().as_mut() {
-            let _ = b.free(pfn, 0);
-        }
-    }
-}
-
 fn zero(pfn: usize) {
     // SAFETY: (1) the frame is RAM in the linear map and belongs to the caller, who has just taken it.
     unsafe { core::ptr::write_bytes(linear(pfn << PAGE_SHIFT), 0, PAGE_SIZE) };
-}
-
-// --- the pool of pre-zeroed frames ---
-
-const POOL_MAX: usize = 4096;
-
-struct Pool {
-    pfns: [u32; POOL_MAX],
-    len: usize,
-}
-
-impl Pool {
-    fn take(&mut self) -> Option<usize> {
-        self.len = self.len.checked_sub(1)?;
-        POOL_LEN.store(self.len, Ordering::Relaxed);
-        self.pfns.get(self.len).map(|p| *p as usize)
-    }
-}
-
-static POOL: IrqLock<Pool> = IrqLock::new(
-    Rank::Pool,
-    Pool {
-        pfns: [0; POOL_MAX],
-        len: 0,
-    },
-);
-static POOL_LEN: AtomicUsize = AtomicUsize::new(0);
-static POOL_TARGET: AtomicUsize = AtomicUsize::new(0);
-static POOL_HITS: AtomicU64 = AtomicU64::new(0);
-static POOL_MISSES: AtomicU64 = AtomicU64::new(0);
-
-/// Sets how many pre-zeroed frames idle CPUs keep ready; at most 4096.
-pub fn set_zero_pool_target(frames: usize) {
-    POOL_TARGET.store(frames.min(POOL_MAX), Ordering::Relaxed);
-    while POOL_LEN.load(Ordering::Relaxed) > frames {
-        let Some(pfn) = POOL.lock().take() else { break };
-        FREE.fetch_sub(1, Ordering::Relaxed);
-        give(pfn);
-    }
-}
-
-/// Adds one frame to the pool; false when it is full or memory is short. Called by idle CPUs.
-pub fn fill_zero_pool() -> bool {
-    if POOL_LEN.load(Ordering::Relaxed) >= POOL_TARGET.load(Ordering::Relaxed) || free_frames() < 4 * reserve_frames() {
-        return false;
-    }
-    let Some(pfn) = take() else { return false };
-    zero(pfn);
-    let mut pool = POOL.lock();
-    let at = pool.len;
-    if at >= POOL_MAX {
-        drop(pool);
-        give(pfn);
-        return false;
-    }
-    pool.pfns[at] = pfn as u32;
-    pool.len = at + 1;
-    POOL_LEN.store(at + 1, Ordering::Relaxed);
-    drop(pool);
-    FREE.fetch_add(1, Ordering::Relaxed);
-    true
-}
-
-/// State of the pre-zeroed pool.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ZeroPool {
-    /// Frames ready.
-    pub ready: usize,
-    /// Frames wanted.
-    pub target: usize,
-    /// Zeroed frames that came from the pool.
-    pub hits: u64,
-    /// Zeroed frames that had to be zeroed on the spot.
-    pub misses: u64,
-}
-
-/// State of the pre-zeroed pool.
-pub fn zero_pool() -> ZeroPool {
-    ZeroPool {
-        ready: POOL_LEN.load(Ordering::Relaxed),
-        target: POOL_TARGET.load(Ordering::Relaxed),
-        hits: POOL_HITS.load(Ordering::Relaxed),
-        misses: POOL_MISSES.load(Ordering::Relaxed),
-    }
 }
 
 /// Frames the allocator manages.
@@ -350,14 +258,10 @@ impl Frame {
         if free_frames() <= reserve_frames() {
             return None;
         }
-        if POOL_LEN.load(Ordering::Relaxed) > 0
-            && let Some(pfn) = take_from_pool()
-        {
-            POOL_HITS.fetch_add(1, Ordering::Relaxed);
-            return Some(Self::from_new(pfn));
+        match pool::take_for_user() {
+            Some(pfn) => Some(Self::from_new(pfn)),
+            None => Self::alloc_zeroed(),
         }
-        POOL_MISSES.fetch_add(1, Ordering::Relaxed);
-        Self::alloc_zeroed()
     }
 
     /// Its physical address.
@@ -453,4 +357,32 @@ impl Drop for Frame {
 /// Frames that the kernel heap holds.
 pub fn heap_frames() -> usize {
     super::heap::frames_held()
+}
+
+/// What the allocator says of itself, to be checked: see each field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    /// Free frames of the buddy allocator, as it counts them.
+    pub buddy_free: usize,
+    /// The same, summed over its free blocks: always equal.
+    pub in_blocks: usize,
+    /// Frames in the pool of pre-zeroed ones.
+    pub pool: usize,
+    /// Free frames as they are counted on every allocation: `buddy_free + pool` and what the CPUs' caches hold.
+    pub free: usize,
+    /// The most that the caches of all CPUs hold.
+    pub caches_max: usize,
+}
+
+/// What the allocator says of itself. The first two fields are of one moment, the others of moments close to it.
+pub fn accounts() -> Accounts {
+    let mut out = Accounts::default();
+    if let Some(b) = BUDDY.lock().as_ref() {
+        out.buddy_free = b.free_frames();
+        out.in_blocks = (0..=MAX_ORDER).map(|order| b.free_blocks(order) << order).sum();
+    }
+    out.pool = zero_pool().ready;
+    out.free = free_frames();
+    out.caches_max = percpu::online_count() * CACHE;
+    out
 }

@@ -19,7 +19,11 @@ const BLOCK: u64 = 1;
 const AF: u64 = 1 << 10;
 const INNER: u64 = 3 << 8;
 const RO: u64 = 1 << 7;
-const XN: u64 = 3 << 53;
+const PXN: u64 = 1 << 53;
+const UXN: u64 = 1 << 54;
+const XN: u64 = PXN | UXN;
+/// AP[1]: EL0 may access it.
+const EL0: u64 = 1 << 6;
 const NORMAL: u64 = 1 << 2;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 
@@ -248,4 +252,55 @@ pub(crate) fn is_mapped(va: usize) -> bool {
         core::arch::asm!("at s1e1r, {0}", "isb", "mrs {1}, par_el1", in(reg) va, out(reg) out, options(nostack));
     }
     out & 1 == 0
+}
+
+/// What the kernel's page tables allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mappings {
+    /// Bytes that the kernel may execute.
+    pub executable: usize,
+    /// Bytes that the kernel may write.
+    pub writable: usize,
+    /// The first address that is both.
+    pub both: Option<usize>,
+    /// The first address that EL0 may touch or execute.
+    pub user: Option<usize>,
+}
+
+/// Walks all of the kernel's page tables.
+pub fn kernel_mappings() -> Mappings {
+    let mut out = Mappings::default();
+    walk(
+        &raw const crate::boot::sis_kernel_l0 as *const u64,
+        3,
+        IMAGE_BASE & !((1 << 48) - 1),
+        &mut out,
+    );
+    out
+}
+
+/// Adds what a table of level `depth` (3 is the top) allows from `base` on.
+fn walk(at: *const u64, depth: usize, base: usize, out: &mut Mappings) {
+    for index in 0..512 {
+        // SAFETY: (1) `at` is a live kernel page table, and kernel tables are never freed; entries change only as wholes.
+        let value = unsafe { &*at.add(index).cast::<core::sync::atomic::AtomicU64>() }.load(Ordering::Relaxed);
+        if value & VALID == 0 {
+            continue;
+        }
+        let va = base + (index << (PAGE_SHIFT + 9 * depth));
+        if depth > 0 && value & TABLE == TABLE {
+            walk(table((value & ADDRESS) as usize), depth - 1, va, out);
+            continue;
+        }
+        let size = PAGE_SIZE << (9 * depth);
+        let (is_executable, is_writable) = (value & PXN == 0, value & RO == 0);
+        out.executable += if is_executable { size } else { 0 };
+        out.writable += if is_writable { size } else { 0 };
+        if is_executable && is_writable {
+            out.both.get_or_insert(va);
+        }
+        if value & EL0 != 0 || value & UXN == 0 {
+            out.user.get_or_insert(va);
+        }
+    }
 }

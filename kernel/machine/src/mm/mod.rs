@@ -20,6 +20,9 @@ pub(crate) mod stack;
 pub mod usercopy;
 pub mod uspace;
 
+pub use kspace::{Mappings, kernel_mappings};
+pub use stack::stack_frames;
+
 /// Bytes of a page and of a frame.
 pub const PAGE_SIZE: usize = 4096;
 /// log2 of [`PAGE_SIZE`].

@@ -2,6 +2,7 @@
 //! faults, and the vectors recognise it by bit 15 of the stack pointer.
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::frames::Frame;
 use super::{PAGE_SHIFT, PAGE_SIZE, kspace};
@@ -11,6 +12,13 @@ const SLOT: usize = 64 * 1024;
 /// Bytes of a kernel stack.
 pub(crate) const STACK_SIZE: usize = 32 * 1024;
 const KEPT: usize = 64;
+/// Stacks that are mapped, in use or kept.
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// Frames of all kernel stacks.
+pub fn stack_frames() -> usize {
+    MAPPED.load(Ordering::Relaxed) * (STACK_SIZE / PAGE_SIZE)
+}
 
 struct Slots {
     next: usize,
@@ -59,6 +67,7 @@ impl KernelStack {
         for (i, frame) in frames.into_iter().flatten().enumerate() {
             kspace::map_page(slot + SLOT - STACK_SIZE + i * PAGE_SIZE, frame.into_pfn() << PAGE_SHIFT);
         }
+        MAPPED.fetch_add(1, Ordering::Relaxed);
         Some(Self { slot })
     }
 
@@ -82,6 +91,7 @@ impl Drop for KernelStack {
                 return;
             }
         }
+        MAPPED.fetch_sub(1, Ordering::Relaxed);
         for i in 0..STACK_SIZE / PAGE_SIZE {
             if let Some(pa) = kspace::unmap_page(self.bottom() + i * PAGE_SIZE) {
                 // SAFETY: (1) `new` gave this frame up with `into_pfn`; it is unmapped everywhere now.

@@ -6,7 +6,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::frames::Frame;
 use super::{PAGE_SHIFT, PAGE_SIZE, USER_END, linear};
@@ -154,6 +154,7 @@ struct Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
+        TABLES.fetch_sub(1, Ordering::Relaxed);
         give_asid(self.asid);
     }
 }
@@ -178,6 +179,14 @@ impl SpaceHandle {
     }
 }
 
+/// Page tables of all address spaces.
+static TABLES: AtomicUsize = AtomicUsize::new(0);
+
+/// Page tables of all users' address spaces.
+pub fn table_frames() -> usize {
+    TABLES.load(Ordering::Relaxed)
+}
+
 /// One user address space.
 pub struct AddressSpace {
     root: Arc<Root>,
@@ -192,6 +201,7 @@ impl AddressSpace {
     pub fn new() -> Option<Self> {
         let frame = Frame::alloc_zeroed()?;
         let asid = take_asid()?;
+        TABLES.fetch_add(1, Ordering::Relaxed);
         Some(Self {
             root: Arc::new(Root { frame, asid }),
             pages: 0,
@@ -244,6 +254,7 @@ impl AddressSpace {
                 // The zeroes must be seen before the table is.
                 entry.store(value, Ordering::Release);
                 self.tables += 1;
+                TABLES.fetch_add(1, Ordering::Relaxed);
             }
             at = value & ADDRESS;
         }
@@ -503,6 +514,7 @@ impl AddressSpace {
             }
             if level > 0 {
                 Self::free_table(value & ADDRESS, level - 1);
+                TABLES.fetch_sub(1, Ordering::Relaxed);
             }
             // SAFETY: (1) the entry owned a reference to the frame or table, and goes away with its table.
             drop(unsafe { Frame::from_pfn((value & ADDRESS) as usize >> PAGE_SHIFT) });
@@ -524,6 +536,7 @@ impl Drop for AddressSpace {
         self.flush_all();
         for value in below {
             Self::free_table(value & ADDRESS, 2);
+            TABLES.fetch_sub(1, Ordering::Relaxed);
             // SAFETY: (1) the entry owned a reference to the table, and nobody can reach it any more.
             drop(unsafe { Frame::from_pfn((value & ADDRESS) as usize >> PAGE_SHIFT) });
         }

@@ -12,6 +12,7 @@ use sis_machine::user::UserContext;
 
 use super::{Event, SignalState, Stop, frame, recompute};
 use crate::Errno;
+use crate::control::events;
 use crate::poll::Events;
 use crate::process::thread::{Thread, work};
 use crate::process::{Process, exit, table};
@@ -62,7 +63,7 @@ pub(crate) fn do_work(
         if bits & (work::SIGNAL | work::STOP) == 0 {
             break;
         }
-        match next(thread, bits) {
+        match next(thread, bits, user.pc) {
             Next::Done => break,
             Next::Again => {}
             Next::Handle(info, action) => {
@@ -115,7 +116,7 @@ fn interrupt(user: &mut UserContext, call: Interrupted, restarts: bool) {
     }
 }
 
-fn next(thread: &Arc<Thread>, bits: u32) -> Next {
+fn next(thread: &Arc<Thread>, bits: u32, pc: u64) -> Next {
     let process = &thread.process;
     let mut state = process.signal.lock();
     if bits & work::STOP != 0 {
@@ -141,11 +142,11 @@ fn next(thread: &Arc<Thread>, bits: u32) -> Next {
         }
     }
     drop(state);
-    by_default(thread, info)
+    by_default(thread, info, pc)
 }
 
 /// The default action.
-fn by_default(thread: &Arc<Thread>, info: SigInfo) -> Next {
+fn by_default(thread: &Arc<Thread>, info: SigInfo, pc: u64) -> Next {
     let process = &thread.process;
     let signal = info.signal;
     // What process 1 has not asked for does nothing, unless its own instructions cause it.
@@ -171,6 +172,7 @@ fn by_default(thread: &Arc<Thread>, info: SigInfo) -> Next {
                     signal.name(),
                     frame::Fault(&info)
                 );
+                events::crash(thread, signal, frame::fault_address(&info), pc);
             }
             let number = u8::try_from(signal.number()).unwrap_or(0);
             // A core would have been dumped, but there are none: the bit stays clear.

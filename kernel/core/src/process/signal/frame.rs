@@ -189,6 +189,14 @@ fn copy_in(at: usize, bytes: &mut [u8]) -> Result<()> {
     usercopy::copy_in(at, bytes).map_err(|_| Errno::EFAULT)
 }
 
+/// Where a fault was; `None` for signals that tell no address.
+pub(crate) fn fault_address(info: &SigInfo) -> Option<u64> {
+    match info.detail {
+        Detail::Fault { address } => Some(address),
+        _ => None,
+    }
+}
+
 /// Says where a fault was, for messages.
 pub(crate) struct Fault<'a>(pub(crate) &'a SigInfo);
 
