@@ -9,6 +9,7 @@
 #[macro_use]
 mod sys;
 mod cases;
+mod control;
 mod fuzz;
 mod run;
 mod stress;
@@ -22,6 +23,7 @@ usage: sis-guest all | GROUP... | GROUP/NAME...   run cases; prints [PASS] or [F
        sis-guest stress-fork [SECONDS]            processes as fast as they come, on all CPUs
        sis-guest stress-mem [MIB]                 touch, copy on write, free
        sis-guest leak-check [ROUNDS]              free memory before and after the two
+       sis-guest control device | approve | reject | expire | auto | query | idle | oom     our control device
        sis-guest spin SECONDS | sleep SECONDS | touch MIB | crash     one simple thing
 ";
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
             run::list();
             ExitCode::SUCCESS
         }
+        ["control", rest @ ..] => control::command(rest),
         ["fuzz", rest @ ..] => fuzz::command(rest),
         [
             name @ ("stress-fork" | "stress-mem" | "leak-check" | "spin" | "sleep" | "touch" | "crash"),

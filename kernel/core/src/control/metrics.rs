@@ -6,13 +6,13 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sis_machine::mm::{self, PAGE_SIZE, frames, uspace};
 use sis_machine::task::{self, Task};
 use sis_machine::{cpu, percpu};
-use sis_protocol::control::{CpuTimes, Metrics};
+use sis_protocol::control::{CpuTimes, Metrics, NetCounters};
 
 use super::memory;
 use crate::fs::tmpfs;
 use crate::process::table;
 use crate::sched::load;
-use crate::{init, sched, syscall, time, vm};
+use crate::{init, net, sched, syscall, time, vm};
 
 /// Free blocks of at least this order (2 MiB) count as unfragmented.
 const LARGE_ORDER: usize = 9;
@@ -54,9 +54,9 @@ pub fn snapshot() -> Metrics {
         interrupts: Some(percpu::online().map(|c| c.interrupts.load(Ordering::Relaxed)).sum()),
         syscalls: Some(syscall::table::total()),
         unknown_syscalls: Some(syscall::table::unknown_count()),
-        processes: count(table::lock().processes().count()),
+        processes: count(table::process_count()),
         threads: count(table::thread_count()),
-        net: None,
+        net: Some(net_counters()),
         disk: None,
         temperature_milli_c: init::facts().and_then(|f| f.temperature?.read_millicelsius().ok()),
         boot_time_ns: Some(init::boot_time_ns()).filter(|ns| *ns > 0),
@@ -77,6 +77,20 @@ fn cpu_times(cpu: usize) -> CpuTimes {
         system_ns: t.system_ns,
         idle_ns: t.idle_ns,
         irq_ns: t.irq_ns,
+    }
+}
+
+fn net_counters() -> NetCounters {
+    let sum = net::totals();
+    NetCounters {
+        rx_packets: sum.rx_packets,
+        rx_bytes: sum.rx_bytes,
+        rx_errors: sum.rx_errors,
+        rx_drops: sum.rx_dropped,
+        tx_packets: sum.tx_packets,
+        tx_bytes: sum.tx_bytes,
+        tx_errors: sum.tx_errors,
+        tx_drops: sum.tx_dropped,
     }
 }
 

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 
 use sis_abi::signal::{SIGBUS, SIGFPE, SIGILL, SIGTRAP, SigInfo, code};
 use sis_machine::user::{Trap, UserContext};
-use sis_machine::{percpu, task};
+use sis_machine::percpu;
 
 use super::signal::deliver::{self, Interrupted};
 use super::thread::Thread;

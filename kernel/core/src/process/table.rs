@@ -70,6 +70,11 @@ pub fn group(pgid: u32) -> Vec<Arc<Process>> {
     lock().groups.get(&pgid).cloned().unwrap_or_default()
 }
 
+/// Number of processes, zombies too.
+pub fn process_count() -> usize {
+    lock().processes.len()
+}
+
 /// Number of threads, running or not.
 pub fn thread_count() -> usize {
     lock().threads.len()
