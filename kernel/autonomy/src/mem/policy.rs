@@ -47,7 +47,7 @@ impl Default for Policy {
             pressure_room: 700,
             faults_enter: 1000,
             faults_leave: 200,
-            misses_enter: 200,
+            misses_enter: 100,
             streak: 3,
             confidence_threshold: 600,
             risk_ceiling: 30,
@@ -157,7 +157,11 @@ impl Policy {
                     self.faults_enter,
                     self.faults_enter.saturating_mul(3),
                 );
-                faults.min(beyond(state.miss_permille, self.misses_enter, 1000))
+                faults.min(beyond(
+                    state.miss_permille,
+                    self.misses_enter,
+                    self.misses_enter.saturating_mul(5),
+                ))
             }
             // Giving memory or pool back is the surer the less of it is used.
             Strategy::Balanced => 1000 - state.pressure_permille.min(1000),

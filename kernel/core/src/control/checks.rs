@@ -22,7 +22,10 @@ use crate::{random, sched};
 /// What a check comes to: nothing, or why it failed.
 type Outcome = Result<(), String>;
 
-const CHECKS: [(&str, fn() -> Outcome); 11] = [
+/// Its name, and what it does.
+type Check = (&'static str, fn() -> Outcome);
+
+const CHECKS: [Check; 11] = [
     ("frames", frame_accounts),
     ("zero-pool", zero_pool),
     ("memory-strategy", memory::check),
@@ -38,7 +41,7 @@ const CHECKS: [(&str, fn() -> Outcome); 11] = [
 
 /// Makes all checks.
 pub(super) fn run() -> Vec<CheckResult> {
-    let check = |(name, check): (&str, fn() -> Outcome)| {
+    let check = |(name, check): Check| {
         let begin = time::now_ns();
         let failure = check().err();
         sched::cond_resched();

@@ -4,8 +4,8 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use sis_abi::signal::{SIGBUS, SIGFPE, SIGILL, SIGTRAP, SigInfo, code};
-use sis_machine::user::{Trap, UserContext};
 use sis_machine::percpu;
+use sis_machine::user::{Trap, UserContext};
 
 use super::signal::deliver::{self, Interrupted};
 use super::thread::Thread;

@@ -271,7 +271,7 @@ pub struct Mappings {
 pub fn kernel_mappings() -> Mappings {
     let mut out = Mappings::default();
     walk(
-        &raw const crate::boot::sis_kernel_l0 as *const u64,
+        &raw const crate::boot::sis_kernel_l0,
         3,
         IMAGE_BASE & !((1 << 48) - 1),
         &mut out,

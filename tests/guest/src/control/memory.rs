@@ -1,7 +1,7 @@
 //! The memory manager: load that makes it propose, and every way that can end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,9 +15,11 @@ use crate::sys::{Ended, Outcome, PAGE, child, map, now_ns, poke, sleep_ms, wait}
 
 /// Pages touched at a time, by all threads together: more than the pool of strategy Balanced holds, less than that of
 /// Aggressive, with 512 MiB.
-const BURST_PAGES: usize = 3200;
-/// All threads begin a burst at multiples of this, so that no CPU is idle and fills the pool meanwhile.
-const PERIOD_MS: u64 = 100;
+const BURST_PAGES: usize = 3600;
+/// Pages that a thread takes from the burst at a time: all CPUs are busy until its end, so that none fills the pool.
+const PART_PAGES: usize = 24;
+/// Between the beginnings of bursts.
+const PERIOD_MS: u64 = 150;
 
 /// Bursts of page faults on all CPUs until it is dropped.
 struct Load {
@@ -28,11 +30,13 @@ struct Load {
 impl Load {
     fn start() -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
+        let taken = Arc::new(AtomicUsize::new(0));
         let cpus = thread::available_parallelism().map_or(1, usize::from);
+        let first = period();
         let threads = (0..cpus)
             .map(|_| {
-                let is_over = Arc::clone(&is_over);
-                thread::spawn(move || bursts(&is_over, BURST_PAGES / cpus))
+                let (is_over, taken) = (Arc::clone(&is_over), Arc::clone(&taken));
+                thread::spawn(move || bursts(&is_over, &taken, first))
             })
             .collect();
         Self { is_over, threads }
@@ -51,15 +55,26 @@ impl Load {
     }
 }
 
-fn bursts(is_over: &AtomicBool, pages: usize) -> Outcome {
+fn period() -> u64 {
+    now_ns(libc::CLOCK_MONOTONIC) / 1_000_000 / PERIOD_MS
+}
+
+fn bursts(is_over: &AtomicBool, taken: &AtomicUsize, first: u64) -> Outcome {
     while !is_over.load(Ordering::Relaxed) {
-        let now_ms = now_ns(libc::CLOCK_MONOTONIC) / 1_000_000;
-        sleep_ms(PERIOD_MS - now_ms % PERIOD_MS);
-        let at = map(pages, libc::PROT_READ | libc::PROT_WRITE).map_err(String::from)?;
-        for page in 0..pages {
-            poke(at + page * PAGE, 1);
+        let next = period() + 1;
+        sleep_ms((next * PERIOD_MS).saturating_sub(now_ns(libc::CLOCK_MONOTONIC) / 1_000_000));
+        // Parts that all threads together have taken at the end of this burst.
+        let goal = (next - first) as usize * (BURST_PAGES / PART_PAGES);
+        let at = map(BURST_PAGES, libc::PROT_READ | libc::PROT_WRITE).map_err(String::from)?;
+        let mut pages = at..at + BURST_PAGES * PAGE;
+        let take = |n: usize| (n < goal).then_some(n + 1);
+        while taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() && !pages.is_empty() {
+            for _ in 0..PART_PAGES {
+                poke(pages.start, 1);
+                pages.start += PAGE;
+            }
         }
-        sys!(SYS_munmap, at, pages * PAGE).map_err(String::from)?;
+        sys!(SYS_munmap, at, BURST_PAGES * PAGE).map_err(String::from)?;
     }
     Ok(())
 }
