@@ -16,6 +16,11 @@ use crate::{
 /// `sizeof(struct rt_sigframe)`: siginfo and ucontext.
 pub const FRAME_BYTES: usize = 4688;
 
+/// Bytes of the frame that are ever written: to the end of the records that the kernel makes. The rest of the area for records, most of the
+/// frame, is a program's to fill.
+pub const WRITTEN_BYTES: usize =
+    UCONTEXT_OFFSET + MCONTEXT_OFFSET + RESERVED_OFFSET + FPSIMD_BYTES as usize + ESR_BYTES as usize + END_BYTES;
+
 /// Where in the frame the ucontext is.
 pub const UCONTEXT_OFFSET: usize = 128;
 
@@ -36,6 +41,7 @@ const FPSIMD_MAGIC: u32 = 0x4650_8001;
 const FPSIMD_BYTES: u32 = 528;
 const ESR_MAGIC: u32 = 0x4553_5201;
 const ESR_BYTES: u32 = 16;
+const END_BYTES: usize = 16;
 
 /// The smallest alternate stack on AArch64 (`MINSIGSTKSZ`).
 pub const MINSIGSTKSZ: u64 = 5120;
@@ -118,7 +124,7 @@ pub struct SignalFrame {
 /// Why a frame that a program returns with is not accepted; the answer is SIGSEGV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum FrameError {
-    /// There are fewer bytes than [`FRAME_BYTES`].
+    /// There are fewer bytes than [`WRITTEN_BYTES`].
     #[error("the signal frame is cut short")]
     Truncated,
     /// A record is malformed, unknown or repeated.
@@ -130,15 +136,15 @@ pub enum FrameError {
 }
 
 impl SignalFrame {
-    /// Writes the frame over the first [`FRAME_BYTES`] bytes; `None`, and nothing written, when there are fewer.
+    /// Writes the frame's beginning over the first [`WRITTEN_BYTES`] bytes; `None`, and nothing written, when there are fewer.
     ///
     /// # Errors
     /// None other than the missing room.
     #[must_use = "nothing is written when there is no room"]
     pub fn write(&self, bytes: &mut [u8]) -> Option<()> {
-        let bytes = bytes.get_mut(..FRAME_BYTES)?;
+        let bytes = bytes.get_mut(..WRITTEN_BYTES)?;
         bytes.fill(0);
-        set_field(bytes, 0, &self.info);
+        bytes.get_mut(..self.info.len())?.copy_from_slice(&self.info);
         let context = bytes.get_mut(UCONTEXT_OFFSET..)?;
         set_field(context, STACK_OFFSET, &self.stack);
         set_field(context, MASK_OFFSET, &self.mask.0);
@@ -157,19 +163,22 @@ impl SignalFrame {
         Some(())
     }
 
-    /// Reads the frame that a program returns with. Registers are as the program left them: it is for the caller to refuse a `pstate` that
+    /// Reads the frame that a program returns with, from its first [`WRITTEN_BYTES`] bytes at least: a program that has put records of its own
+    /// there may need all [`FRAME_BYTES`] to be understood. Registers are as the program left them: it is for the caller to refuse a `pstate` that
     /// user mode must not have, and signals in the mask that cannot be blocked.
     ///
     /// # Errors
     /// [`FrameError`] when the bytes are no frame that Linux would accept.
     pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
-        let bytes = bytes.get(..FRAME_BYTES).ok_or(FrameError::Truncated)?;
+        if bytes.len() < WRITTEN_BYTES {
+            return Err(FrameError::Truncated);
+        }
         let machine = UCONTEXT_OFFSET + MCONTEXT_OFFSET;
         let at = |offset| bytes.get(offset..).ok_or(FrameError::Truncated);
         let records = at(machine + RESERVED_OFFSET)?;
         let (fp, esr) = parse_records(records)?;
         Ok(Self {
-            info: field(bytes, 0).ok_or(FrameError::Truncated)?,
+            info: *bytes.first_chunk().ok_or(FrameError::Truncated)?,
             stack: field(bytes, UCONTEXT_OFFSET + STACK_OFFSET).ok_or(FrameError::Truncated)?,
             mask: SigSet(field(bytes, UCONTEXT_OFFSET + MASK_OFFSET).ok_or(FrameError::Truncated)?),
             fault_address: field(bytes, machine).ok_or(FrameError::Truncated)?,
@@ -182,7 +191,7 @@ impl SignalFrame {
 
 /// Walks the records (`parse_user_sigframe` of Linux): each has a magic, a size that is a multiple of 16, and lies within the area.
 fn parse_records(records: &[u8]) -> Result<(FpRegisters, Option<u64>), FrameError> {
-    let records = records.get(..RESERVED_BYTES).ok_or(FrameError::Truncated)?;
+    let records = records.get(..RESERVED_BYTES).unwrap_or(records);
     let mut fp = None;
     let mut esr = None;
     let mut at = 0;

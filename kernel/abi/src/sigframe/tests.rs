@@ -4,7 +4,7 @@ use std::vec;
 
 use super::{
     ESR_MAGIC, FPSIMD_MAGIC, FRAME_BYTES, FpRegisters, FrameError, GeneralRegisters, MCONTEXT_OFFSET, RESERVED_OFFSET,
-    SigAltStack, SignalFrame, UCONTEXT_OFFSET,
+    SigAltStack, SignalFrame, UCONTEXT_OFFSET, WRITTEN_BYTES,
 };
 use crate::signal::SigSet;
 
@@ -48,15 +48,28 @@ fn a_frame_comes_back() {
     for frame in [frame(None), frame(Some(0x9200_0046))] {
         let mut bytes = vec![0xff; FRAME_BYTES + 1];
         frame.write(&mut bytes).unwrap();
-        assert_eq!(bytes[FRAME_BYTES], 0xff);
-        assert_eq!(SignalFrame::parse(&bytes), Ok(frame));
+        assert_eq!(bytes[WRITTEN_BYTES], 0xff);
+        assert_eq!(SignalFrame::parse(&bytes), Ok(frame.clone()));
+        assert_eq!(SignalFrame::parse(&bytes[..WRITTEN_BYTES]), Ok(frame));
         // Where asm/sigcontext.h has them.
         assert_eq!(bytes[128 + 176..][..8], 0xdead_beef_u64.to_le_bytes());
         assert_eq!(bytes[128 + 176 + 8..][..8], 1000u64.to_le_bytes());
         assert_eq!(bytes[128 + 176 + 264..][..8], 0x40_0000u64.to_le_bytes());
     }
-    assert_eq!(frame(None).write(&mut [0; FRAME_BYTES - 1]), None);
-    assert_eq!(SignalFrame::parse(&[0; FRAME_BYTES - 1]), Err(FrameError::Truncated));
+    assert_eq!(frame(None).write(&mut [0; WRITTEN_BYTES - 1]), None);
+    assert_eq!(SignalFrame::parse(&[0; WRITTEN_BYTES - 1]), Err(FrameError::Truncated));
+}
+
+#[test]
+fn a_record_that_leaves_the_bytes_is_refused() {
+    let mut bytes = [0; FRAME_BYTES];
+    frame(Some(1)).write(&mut bytes).unwrap();
+    // In the place of the end there is something that is no record.
+    bytes[RECORDS + 544..][..4].copy_from_slice(&1u32.to_le_bytes());
+    assert_eq!(SignalFrame::parse(&bytes[..WRITTEN_BYTES]), Err(FrameError::BadRecord));
+    bytes[RECORDS + 544..][..4].fill(0);
+    bytes[RECORDS + 4..][..4].copy_from_slice(&4096u32.to_le_bytes());
+    assert_eq!(SignalFrame::parse(&bytes), Err(FrameError::BadRecord));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use core::fmt;
 
 use sis_abi::sigframe::{
     FRAME_BYTES, FRAME_RECORD_BYTES, FpRegisters, GeneralRegisters, SigAltStack, SigStackFlags, SignalFrame,
+    WRITTEN_BYTES,
 };
 use sis_abi::signal::{Detail, SIGSEGV, SaFlags, SigAction, SigInfo};
 use sis_machine::mm::usercopy;
@@ -14,8 +15,6 @@ use super::stack::AltStack;
 use crate::process::thread::Thread;
 use crate::{Errno, Result};
 
-/// Bytes of a frame that are ever written: to the end of the records that the kernel makes.
-const USED_BYTES: usize = 592 + 528 + 16 + 16;
 const PSTATE_FLAGS: u64 = 0xf000_0000;
 /// Bits that say anything but "EL0, AArch64, nothing masked".
 const PSTATE_FORBIDDEN: u64 = 0x3df;
@@ -51,9 +50,9 @@ pub(crate) fn push(thread: &Arc<Thread>, regs: &mut UserContext, info: &SigInfo,
         },
         fp: fp_to_abi(user::fp_snapshot()),
     };
-    let mut bytes = [0; FRAME_BYTES];
+    let mut bytes = [0; WRITTEN_BYTES];
     frame.write(&mut bytes).ok_or(Errno::EFAULT)?;
-    copy_out(frame_at, bytes.get(..USED_BYTES).unwrap_or_default())?;
+    copy_out(frame_at, &bytes)?;
     let mut record = [0; FRAME_RECORD_BYTES];
     let (fp, lr) = record.split_at_mut(8);
     fp.copy_from_slice(&regs.x[29].to_le_bytes());
@@ -93,15 +92,12 @@ fn pop(thread: &Arc<Thread>, regs: &mut UserContext) -> Result<()> {
     if !at.is_multiple_of(16) {
         return Err(Errno::EFAULT);
     }
-    let mut bytes = [0; FRAME_BYTES];
+    let mut bytes = [0; WRITTEN_BYTES];
     // What lies beyond the kernel's own records is read only if the program has put records of its own there.
-    copy_in(at, bytes.get_mut(..USED_BYTES).unwrap_or_default())?;
+    copy_in(at, &mut bytes)?;
     let frame = match SignalFrame::parse(&bytes) {
         Ok(frame) => frame,
-        Err(_) => {
-            copy_in(at, &mut bytes)?;
-            SignalFrame::parse(&bytes).map_err(|_| Errno::EINVAL)?
-        }
+        Err(_) => parse_whole(at)?,
     };
     let r = &frame.registers;
     if r.pstate & PSTATE_FORBIDDEN != 0 {
@@ -120,6 +116,15 @@ fn pop(thread: &Arc<Thread>, regs: &mut UserContext) -> Result<()> {
     // As Linux: what the frame says of the stack is taken if it is valid, and else left alone.
     let _ = set_alt_stack(thread, &frame.stack, regs.sp as usize);
     Ok(())
+}
+
+/// Reads all of a frame; apart, so that the usual way back needs no stack for it.
+#[cold]
+#[inline(never)]
+fn parse_whole(at: usize) -> Result<SignalFrame> {
+    let mut bytes = [0; FRAME_BYTES];
+    copy_in(at, &mut bytes)?;
+    SignalFrame::parse(&bytes).map_err(|_| Errno::EINVAL)
 }
 
 fn fp_to_abi(fp: FpState) -> FpRegisters {
