@@ -6,6 +6,7 @@
 
 pub mod busybox;
 pub mod crates;
+pub mod syscalls;
 
 use std::sync::OnceLock;
 
