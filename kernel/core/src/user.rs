@@ -116,9 +116,12 @@ impl<T: Pod> UserPtr<T> {
         if count > most {
             return Err(Errno::EINVAL);
         }
+        let len = count.checked_mul(T::SIZE).ok_or(Errno::EINVAL)?;
+        let mut bytes = alloc::vec![0u8; len];
+        usercopy::copy_in(self.address, &mut bytes).map_err(|_| Errno::EFAULT)?;
         let mut out = Vec::with_capacity(count);
-        for i in 0..count {
-            out.push(self.nth(i)?.read()?);
+        for chunk in bytes.chunks_exact(T::SIZE.max(1)) {
+            out.push(T::from_bytes(chunk).ok_or(Errno::EINVAL)?);
         }
         Ok(out)
     }

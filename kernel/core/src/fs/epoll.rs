@@ -1,6 +1,6 @@
 //! epoll(7).
 //!
-//! An [`Item`] observes the wait queues of its file. A wake-up there puts it on the instance's list of what may be ready
+//! An `Item` observes the wait queues of its file. A wake-up there puts it on the instance's list of what may be ready
 //! and wakes who waits; who collects asks each file on the list again and keeps level-triggered items on it. Collecting
 //! and changing items exclude each other through `items`, the list itself is shared with interrupts.
 //!

@@ -1,4 +1,4 @@
-//! Open files and descriptor tables.
+//! Open files.
 //!
 //! A [`File`] is what a kind of file can do; an [`OpenFile`] is one open file description (open(2)): a `File` with its
 //! offset and status flags, shared by descriptors after dup(2) and fork(2).
@@ -10,7 +10,7 @@ use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sis_machine::mm::frames::Frame;
-use sis_machine::sync::{Mutex, Rank, SpinLock};
+use sis_machine::sync::{Mutex, Rank};
 
 use super::flags::{O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH};
 use super::inode::{FileType, Inode, Metadata};
@@ -21,6 +21,8 @@ use crate::user::{Sink, Source};
 use crate::vm::PageSource;
 use crate::wait::{Observer, Registration};
 use crate::{Errno, Result};
+
+pub use super::descriptors::FdTable;
 
 /// What the caller of a read, write or ioctl asked for besides the bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -287,162 +289,5 @@ impl PageSource for Mapped {
 
     fn identity(&self) -> (u64, u64) {
         self.pages.identity()
-    }
-}
-
-/// One descriptor.
-#[derive(Clone)]
-struct Slot {
-    file: Arc<OpenFile>,
-    close_on_exec: bool,
-}
-
-/// A table of descriptors, shared by threads (CLONE_FILES).
-pub struct FdTable {
-    slots: SpinLock<Vec<Option<Slot>>>,
-}
-
-impl Drop for FdTable {
-    fn drop(&mut self) {
-        locks::table_dropped(core::ptr::from_ref(self).addr());
-    }
-}
-
-impl Default for FdTable {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl FdTable {
-    /// An empty table.
-    pub const fn new() -> Self {
-        Self {
-            slots: SpinLock::new(Rank::Files, Vec::new()),
-        }
-    }
-
-    /// A copy for fork(2): same descriptions.
-    pub fn duplicate(&self) -> Self {
-        Self {
-            slots: SpinLock::new(Rank::Files, self.slots.lock().clone()),
-        }
-    }
-
-    /// The description behind `fd`; `EBADF`.
-    pub fn get(&self, fd: i32) -> Result<Arc<OpenFile>> {
-        let index = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        let slots = self.slots.lock();
-        slots
-            .get(index)
-            .and_then(|s| s.as_ref())
-            .map(|s| s.file.clone())
-            .ok_or(Errno::EBADF)
-    }
-
-    /// Puts a description at the lowest free descriptor from `from`, below `limit` (RLIMIT_NOFILE); `EMFILE`.
-    pub fn insert(&self, file: Arc<OpenFile>, close_on_exec: bool, from: usize, limit: usize) -> Result<i32> {
-        let mut slots = self.slots.lock();
-        let mut at = from;
-        while slots.get(at).is_some_and(|s| s.is_some()) {
-            at += 1;
-        }
-        if at >= limit {
-            return Err(Errno::EMFILE);
-        }
-        if at >= slots.len() {
-            slots.resize(at + 1, None);
-        }
-        if let Some(s) = slots.get_mut(at) {
-            *s = Some(Slot { file, close_on_exec });
-        }
-        i32::try_from(at).map_err(|_| Errno::EMFILE)
-    }
-
-    /// Puts a description at exactly `fd` and gives back what was there (drop it without locks); `EBADF` from `limit`.
-    pub fn replace(
-        &self,
-        fd: i32,
-        file: Arc<OpenFile>,
-        close_on_exec: bool,
-        limit: usize,
-    ) -> Result<Option<Arc<OpenFile>>> {
-        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        if at >= limit {
-            return Err(Errno::EBADF);
-        }
-        let mut slots = self.slots.lock();
-        if at >= slots.len() {
-            slots.resize(at + 1, None);
-        }
-        let old = slots.get_mut(at).and_then(|s| s.replace(Slot { file, close_on_exec }));
-        Ok(old.map(|s| s.file))
-    }
-
-    /// Takes a descriptor out; drop the result without locks. `EBADF`.
-    pub fn remove(&self, fd: i32) -> Result<Arc<OpenFile>> {
-        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        let mut slots = self.slots.lock();
-        slots
-            .get_mut(at)
-            .and_then(Option::take)
-            .map(|s| s.file)
-            .ok_or(Errno::EBADF)
-    }
-
-    /// FD_CLOEXEC of a descriptor.
-    pub fn close_on_exec(&self, fd: i32) -> Result<bool> {
-        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        let slots = self.slots.lock();
-        slots
-            .get(at)
-            .and_then(|s| s.as_ref())
-            .map(|s| s.close_on_exec)
-            .ok_or(Errno::EBADF)
-    }
-
-    /// Sets FD_CLOEXEC of a descriptor.
-    pub fn set_close_on_exec(&self, fd: i32, on: bool) -> Result<()> {
-        let at = usize::try_from(fd).map_err(|_| Errno::EBADF)?;
-        let mut slots = self.slots.lock();
-        let slot = slots.get_mut(at).and_then(Option::as_mut).ok_or(Errno::EBADF)?;
-        slot.close_on_exec = on;
-        Ok(())
-    }
-
-    /// Takes out what exec(2) closes; drop the result without locks.
-    pub fn take_close_on_exec(&self) -> Vec<Arc<OpenFile>> {
-        let mut slots = self.slots.lock();
-        let mut out = Vec::new();
-        for s in slots.iter_mut() {
-            if s.as_ref().is_some_and(|s| s.close_on_exec) {
-                out.extend(s.take().map(|s| s.file));
-            }
-        }
-        out
-    }
-
-    /// Takes everything out, for exit; drop the result without locks.
-    pub fn take_all(&self) -> Vec<Arc<OpenFile>> {
-        core::mem::take(&mut *self.slots.lock())
-            .into_iter()
-            .flatten()
-            .map(|s| s.file)
-            .collect()
-    }
-
-    /// Descriptors that it has room for now (FDSize).
-    pub fn capacity(&self) -> usize {
-        self.slots.lock().len().next_power_of_two().max(64)
-    }
-
-    /// The descriptors in use, in order.
-    pub fn list(&self) -> Vec<(i32, Arc<OpenFile>)> {
-        let slots = self.slots.lock();
-        slots
-            .iter()
-            .enumerate()
-            .filter_map(|(i, s)| Some((i32::try_from(i).ok()?, s.as_ref()?.file.clone())))
-            .collect()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | module | story |
 //! |---|---|
-//! | [`file`](mod@file) | open files and descriptor tables |
+//! | [`file`](mod@file), [`descriptors`] | open files and descriptor tables |
 //! | [`inode`], [`mount`] | what a file system shows |
 //! | [`dentry`], [`path`], [`walk`] | the tree of names, places in it, and the way to them |
 //! | [`open`](mod@open), [`names`] | opening; making, removing and moving names |
@@ -14,6 +14,7 @@
 
 pub mod context;
 pub mod dentry;
+pub mod descriptors;
 pub mod devfs;
 pub mod device;
 pub mod epoll;

@@ -1,8 +1,9 @@
 //! Pipes and FIFOs (pipe(7), fifo(7)).
 //!
-//! The bytes are in a ring of page frames that are taken when first touched and given back when the pipe runs empty.
-//! Writes of up to [`PIPE_BUF`] bytes are whole; longer ones may be mixed with others'. How full the ring is and who is
+//! The bytes are in a `ring` of page frames. Writes of up to [`PIPE_BUF`] bytes are whole; longer ones may be mixed with others'. How full the ring is and who is
 //! at its ends is also kept in atomics, so that poll takes no lock.
+
+mod ring;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -12,7 +13,6 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use sis_abi::signal::{SIGPIPE, SigInfo};
 use sis_machine::mm::PAGE_SIZE;
-use sis_machine::mm::frames::Frame;
 use sis_machine::sync::{Mutex, Rank};
 
 use super::file::{File, IoFlags, OpenFile};
@@ -25,6 +25,8 @@ use crate::user::{Sink, Source, UserPtr};
 use crate::wait::{Observer, Registration, WaitQueue};
 use crate::{Errno, Result};
 
+use ring::Ring;
+
 /// Writes of up to this many bytes are whole.
 pub const PIPE_BUF: usize = 4096;
 /// Bytes of a new pipe.
@@ -33,87 +35,6 @@ const DEFAULT_BYTES: usize = 16 * PAGE_SIZE;
 pub const MAX_BYTES: usize = 1 << 20;
 /// FIONREAD.
 const FIONREAD: u32 = 0x541b;
-
-struct Ring {
-    frames: Vec<Option<Frame>>,
-    /// Where reading goes on, in bytes from the ring's start.
-    head: usize,
-    len: usize,
-}
-
-impl Ring {
-    fn capacity(&self) -> usize {
-        self.frames.len() * PAGE_SIZE
-    }
-
-    /// Frame index, offset in it, and bytes to its end, of the byte `n` after the head.
-    fn locate(&self, n: usize) -> (usize, usize, usize) {
-        let at = (self.head + n) % self.capacity();
-        (at / PAGE_SIZE, at % PAGE_SIZE, PAGE_SIZE - at % PAGE_SIZE)
-    }
-
-    fn take(&mut self, to: &mut Sink<'_>) -> Result<usize> {
-        let mut done = 0;
-        while self.len > 0 && to.remaining() > 0 {
-            let (index, within, to_end) = self.locate(0);
-            let n = to_end.min(self.len).min(to.remaining());
-            let Some(Some(frame)) = self.frames.get(index) else {
-                break;
-            };
-            match to.put_frame(frame, within, n) {
-                Ok(k) => {
-                    self.head = (self.head + k) % self.capacity();
-                    self.len -= k;
-                    done += k;
-                    if k < n {
-                        break;
-                    }
-                }
-                Err(e) if done == 0 => return Err(e),
-                Err(_) => break,
-            }
-        }
-        if self.len == 0 {
-            self.head = 0;
-            for f in self.frames.iter_mut().skip(1) {
-                if f.is_none() {
-                    break;
-                }
-                *f = None;
-            }
-        }
-        Ok(done)
-    }
-
-    fn put(&mut self, from: &mut Source<'_>, most: usize) -> Result<usize> {
-        let mut done = 0;
-        let capacity = self.capacity();
-        while done < most && self.len < capacity {
-            let (index, within, to_end) = self.locate(self.len);
-            let n = to_end.min(capacity - self.len).min(most - done);
-            let Some(slot) = self.frames.get_mut(index) else { break };
-            if slot.is_none() {
-                *slot = Frame::alloc_user();
-            }
-            let step = match slot {
-                Some(frame) => from.take_to_frame(frame, within, n),
-                None => Err(Errno::ENOMEM),
-            };
-            match step {
-                Ok(k) => {
-                    self.len += k;
-                    done += k;
-                    if k < n {
-                        break;
-                    }
-                }
-                Err(e) if done == 0 => return Err(e),
-                Err(_) => break,
-            }
-        }
-        Ok(done)
-    }
-}
 
 /// A pipe.
 pub struct Pipe {
@@ -135,18 +56,10 @@ static NEXT_INO: AtomicU64 = AtomicU64::new(1);
 
 impl Pipe {
     fn new() -> Arc<Self> {
-        let frames = (0..DEFAULT_BYTES / PAGE_SIZE).map(|_| None).collect();
         Arc::new(Self {
             ino: NEXT_INO.fetch_add(1, Ordering::Relaxed),
             made_ns: now(),
-            ring: Mutex::new(
-                Rank::Stream,
-                Ring {
-                    frames,
-                    head: 0,
-                    len: 0,
-                },
-            ),
+            ring: Mutex::new(Rank::Stream, Ring::new(DEFAULT_BYTES / PAGE_SIZE)),
             len: AtomicUsize::new(0),
             capacity: AtomicUsize::new(DEFAULT_BYTES),
             readers: AtomicUsize::new(0),
@@ -257,11 +170,7 @@ impl Pipe {
         if pages * PAGE_SIZE < ring.len {
             return Err(Errno::EBUSY);
         }
-        let mut new = Ring {
-            frames: (0..pages).map(|_| None).collect(),
-            head: 0,
-            len: 0,
-        };
+        let mut new = Ring::new(pages);
         let mut buf = alloc::vec![0u8; ring.len];
         let n = ring.take(&mut Sink::kernel(&mut buf))?;
         new.put(&mut Source::kernel(buf.get(..n).unwrap_or_default()), n)?;

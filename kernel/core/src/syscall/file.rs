@@ -18,8 +18,8 @@ use crate::{Errno, Result};
 use alloc::sync::Arc;
 
 pub(super) const CALLS: &[Row] = &[
-    built(45, "truncate", truncate),
-    built(46, "ftruncate", ftruncate),
+    partial(45, "truncate", truncate, "mappings keep pages behind the new end"),
+    partial(46, "ftruncate", ftruncate, "mappings keep pages behind the new end"),
     partial(47, "fallocate", fallocate, "collapsing and inserting ranges"),
     built(56, "openat", openat),
     built(81, "sync", sync),

@@ -4,6 +4,7 @@
 //! flags, and delegates. A number without a row answers `ENOSYS` and is counted.
 
 mod args;
+mod attributes;
 mod cred;
 mod dir;
 mod epoll;

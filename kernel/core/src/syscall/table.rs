@@ -20,6 +20,7 @@ static FAMILIES: &[&[Row]] = &[
     super::system::CALLS,
     super::time::CALLS,
     super::memory::CALLS,
+    super::attributes::CALLS,
     super::dir::CALLS,
     super::epoll::CALLS,
     super::event::CALLS,
