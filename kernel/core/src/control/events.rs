@@ -18,6 +18,7 @@ use sis_machine::{log, percpu};
 use sis_protocol::control::{Event, EventKind, Facility, Level, LogRecord, Message};
 
 use super::device::Client;
+use crate::fs::kmsg;
 use crate::poll::Events;
 use crate::time::{self, Deadline};
 use crate::wait::{Sleep, WaitQueue};
@@ -96,8 +97,13 @@ pub(super) fn init() {
 /// The log has a new record. Called wherever something is logged: nothing here may wait.
 fn note_record(number: u64) {
     LOGGED.fetch_max(number, Ordering::SeqCst);
-    // With a lock held the queue could be one that must not be taken now: the memory manager looks twice a second.
-    if SUBSCRIBED.load(Ordering::Relaxed) > 0 && !percpu::holds_spin() {
+    // With a lock held a queue could be one that must not be taken now: the memory manager looks twice a second, readers
+    // of /dev/kmsg by themselves.
+    if percpu::holds_spin() {
+        return;
+    }
+    kmsg::log_grew();
+    if SUBSCRIBED.load(Ordering::Relaxed) > 0 {
         LINES.wake_all(Events::READ);
     }
 }
