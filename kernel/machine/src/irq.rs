@@ -79,6 +79,7 @@ pub(crate) fn handle() {
     let this = percpu::get();
     this.irq_depth.set(this.irq_depth.get() + 1);
     let begin = crate::timer::now_ns();
+    let ranks = this.ranks_enter_interrupt();
     // Bounded: a line that never goes quiet must not keep the CPU for ever; what is left comes back at once.
     for _ in 0..64 {
         let Some(irq) = controller.acknowledge() else { break };
@@ -103,6 +104,7 @@ pub(crate) fn handle() {
     }
     let spent = crate::timer::now_ns().saturating_sub(begin);
     this.irq_ns.fetch_add(spent, Ordering::Relaxed);
+    this.ranks_leave_interrupt(ranks);
     this.irq_depth.set(this.irq_depth.get() - 1);
 }
 

@@ -45,6 +45,9 @@ pub struct PerCpu {
     pub(crate) ranks: UnsafeCell<[u8; 24]>,
     #[cfg(debug_assertions)]
     pub(crate) rank_count: Cell<usize>,
+    /// Ranks below this one in the list are of the code that an interrupt has stopped.
+    #[cfg(debug_assertions)]
+    rank_base: Cell<usize>,
     pub(crate) heap: UnsafeCell<crate::mm::heap::CpuCache>,
     pub(crate) frames: UnsafeCell<crate::mm::frames::CpuCache>,
     pub(crate) active_space: UnsafeCell<Option<crate::mm::uspace::SpaceHandle>>,
@@ -76,6 +79,8 @@ impl PerCpu {
             ranks: UnsafeCell::new([0; 24]),
             #[cfg(debug_assertions)]
             rank_count: Cell::new(0),
+            #[cfg(debug_assertions)]
+            rank_base: Cell::new(0),
             heap: UnsafeCell::new(crate::mm::heap::CpuCache::new()),
             frames: UnsafeCell::new(crate::mm::frames::CpuCache::new()),
             active_space: UnsafeCell::new(None),
@@ -93,8 +98,33 @@ impl PerCpu {
         let n = self.rank_count.get();
         // SAFETY: (1) only this CPU touches its list; an interrupt pushes and pops in pairs before it returns.
         let all = unsafe { &*self.ranks.get() };
-        &all[..n.min(all.len())]
+        &all[self.rank_base.get().min(n)..n.min(all.len())]
     }
+
+    /// An interrupt begins: the order of its locks does not depend on those of the code that it stops, which is not
+    /// waiting for any and cannot hold one that an interrupt takes.
+    #[cfg(debug_assertions)]
+    pub(crate) fn ranks_enter_interrupt(&self) -> usize {
+        self.rank_base.replace(self.rank_count.get())
+    }
+
+    /// An interrupt ends.
+    #[cfg(debug_assertions)]
+    pub(crate) fn ranks_leave_interrupt(&self, base: usize) {
+        self.rank_base.set(base);
+    }
+
+    /// Nothing, in builds that check no order.
+    #[cfg(not(debug_assertions))]
+    #[inline(always)]
+    pub(crate) fn ranks_enter_interrupt(&self) -> usize {
+        0
+    }
+
+    /// Nothing, in builds that check no order.
+    #[cfg(not(debug_assertions))]
+    #[inline(always)]
+    pub(crate) fn ranks_leave_interrupt(&self, _base: usize) {}
 
     #[cfg(debug_assertions)]
     pub(crate) fn push_rank(&self, rank: u8) {
