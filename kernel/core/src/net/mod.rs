@@ -7,6 +7,7 @@
 //! | [`options`] | option numbers and the options that every socket has |
 //! | [`pipe`] | a byte stream inside the kernel (AF_UNIX, TCP to ourselves) |
 //! | [`mailbox`] | a queue of whole messages |
+//! | [`passed`] | files on their way through sockets |
 //! | [`unix`] | AF_UNIX |
 //! | [`inet`] | AF_INET and AF_INET6: UDP, TCP, raw |
 //! | [`packet`] | AF_PACKET |
@@ -26,6 +27,7 @@ pub(crate) mod message;
 pub(crate) mod netlink;
 pub(crate) mod options;
 pub(crate) mod packet;
+pub(crate) mod passed;
 pub(crate) mod pipe;
 pub mod proc;
 pub mod socket;

@@ -13,7 +13,7 @@ use sis_machine::mm::frames::Frame;
 use sis_machine::sync::{Mutex, Rank, SpinLock};
 
 use super::message::Ucred;
-use crate::fs::file::OpenFile;
+use super::passed::Passed;
 use crate::poll::Events;
 use crate::user::{Sink, Source};
 use crate::wait::WaitQueue;
@@ -29,7 +29,7 @@ const OVERHEAD: usize = 64;
 /// What travels with bytes.
 #[derive(Default)]
 pub(crate) struct Extra {
-    pub(crate) files: Vec<Arc<OpenFile>>,
+    pub(crate) files: Passed,
     pub(crate) cred: Option<Ucred>,
 }
 
@@ -277,11 +277,7 @@ impl Pipe {
             if let Some(e) = &mut piece.extra {
                 let into = extra.get_or_insert_with(Extra::default);
                 into.cred = into.cred.or(e.cred);
-                if how.is_peek {
-                    into.files.extend(e.files.iter().cloned());
-                } else {
-                    into.files.append(&mut e.files);
-                }
+                into.files.join(&mut e.files);
             }
             done += n;
             let is_whole = piece.at + n == piece.end;
@@ -367,7 +363,7 @@ fn take_peek(s: &mut State, skip: usize) -> Option<Piece> {
     };
     let extra = p.extra.as_ref().map(|e| {
         Box::new(Extra {
-            files: e.files.clone(),
+            files: e.files.copy(),
             cred: e.cred,
         })
     });

@@ -31,6 +31,23 @@ struct Inner {
     in_flight: Option<u16>,
 }
 
+impl Inner {
+    /// The request that is with the device; made now if there is none.
+    fn ask(&mut self) -> virtio_drivers::Result<u16> {
+        if let Some(token) = self.in_flight {
+            return Ok(token);
+        }
+        // SAFETY: (1) one buffer; (2), (3) no request is in flight, so it is ours; it is not looked at until the device
+        // gives it back.
+        let token = unsafe { self.queue.add(&[], &mut [self.buffer.slice(0)]) }?;
+        self.in_flight = Some(token);
+        if self.queue.should_notify() {
+            self.transport.notify(REQUESTS);
+        }
+        Ok(token)
+    }
+}
+
 /// A virtio random number generator.
 pub struct VirtioRng {
     registers: Mmio,
@@ -46,12 +63,14 @@ impl VirtioRng {
         let queue = VirtQueue::new(&mut transport, REQUESTS, false, false)?;
         let buffer = Buffers::new(1, BUFFER).ok_or(ProbeError::NoMemory)?;
         transport.finish_init();
-        let inner = Inner {
+        let mut inner = Inner {
             transport,
             queue,
             buffer,
             in_flight: None,
         };
+        // Asked now, so that the answer is there when the kernel comes for its first seed.
+        inner.ask()?;
         Ok(Box::leak(Box::new(Self {
             registers,
             inner: SpinLock::new(Rank::NetDevice, inner),
@@ -71,20 +90,7 @@ impl Entropy for VirtioRng {
         }
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        let token = match inner.in_flight {
-            Some(token) => token,
-            None => {
-                // SAFETY: (1) one buffer; (2), (3) no request is in flight, so it is ours; it is not looked at until
-                // the device gives it back.
-                let token = unsafe { inner.queue.add(&[], &mut [inner.buffer.slice(0)]) };
-                let token = token.map_err(|_| EntropyError::Timeout)?;
-                inner.in_flight = Some(token);
-                if inner.queue.should_notify() {
-                    inner.transport.notify(REQUESTS);
-                }
-                token
-            }
-        };
+        let token = inner.ask().map_err(|_| EntropyError::Timeout)?;
         let end = timer::now_ns() + PATIENCE_NS;
         while !inner.queue.can_pop() {
             if timer::now_ns() > end {

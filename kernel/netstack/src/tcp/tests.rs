@@ -160,3 +160,85 @@ fn impossible_addresses_are_refused() {
     assert!(Connection::connect(&setup("10.0.2.15:1", "0.0.0.0:80", 1), 0).is_none());
     assert!(Connection::connect(&setup("10.0.2.15:1", "[::1]:80", 1), 0).is_none());
 }
+
+/// A segment with a right checksum and anything else as given.
+fn segment(from: &str, to: &str, fields: (u32, u32, u8, u16), options: &[u8], data: &[u8]) -> Vec<u8> {
+    use crate::packet::{IpOut, TCP, fold, pseudo_header, sum};
+    let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
+    let head = IpOut {
+        src: from.ip(),
+        dst: to.ip(),
+        protocol: TCP,
+        tos: 0,
+        ttl: 64,
+        dont_fragment: true,
+        id: 0,
+    };
+    let mut s = Vec::new();
+    s.extend_from_slice(&from.port().to_be_bytes());
+    s.extend_from_slice(&to.port().to_be_bytes());
+    s.extend_from_slice(&fields.0.to_be_bytes());
+    s.extend_from_slice(&fields.1.to_be_bytes());
+    let len = 20 + options.len().next_multiple_of(4);
+    s.extend_from_slice(&[((len / 4) as u8) << 4, fields.2]);
+    s.extend_from_slice(&fields.3.to_be_bytes());
+    s.extend_from_slice(&[0; 4]);
+    s.extend_from_slice(options);
+    s.resize(len, 0);
+    s.extend_from_slice(data);
+    let check = fold(sum(pseudo_header(from.ip(), to.ip(), TCP, s.len()), &s));
+    s[16..18].copy_from_slice(&check.to_be_bytes());
+    head.packet(&s)[ETHERNET..].to_vec()
+}
+
+proptest::proptest! {
+    #[test]
+    fn hostile_segments_do_no_harm(
+        steps in proptest::collection::vec(
+            (
+                proptest::num::u8::ANY,
+                proptest::num::i16::ANY,
+                proptest::num::i16::ANY,
+                proptest::num::u16::ANY,
+                proptest::collection::vec(proptest::num::u8::ANY, 0..40),
+                0usize..1460,
+                0u64..3_000,
+            ),
+            1..40,
+        ),
+        connected: bool,
+    ) {
+        let (us, them) = ("10.0.2.15:80", "10.0.2.2:4000");
+        let mut now = MS;
+        let mut c = Connection::accept(&setup(us, them, 3), now).unwrap();
+        let mut out = Packets::new();
+        let mut ours = 0;
+        let mut theirs = 1000u32;
+        if connected {
+            c.process(now, &segment(them, us, (theirs, 0, 2, 4096), &[], &[]), &mut out);
+            let (_, answer) = parse_ip(&out[0][ETHERNET..]).unwrap();
+            ours = u32::from_be_bytes(answer[4..8].try_into().unwrap()).wrapping_add(1);
+            theirs += 1;
+            c.process(now, &segment(them, us, (theirs, ours, 16, 4096), &[], &[]), &mut out);
+            assert_eq!(c.state(), State::Established);
+            c.send(&[7; 5000]);
+        }
+        for (flags, seq, ack, window, options, len, wait) in steps {
+            now += wait * MS;
+            // Half of the numbers are nearly right, which reaches deeper than wild ones.
+            let seq = theirs.wrapping_add_signed(i32::from(seq) >> (window % 16));
+            let ack = ours.wrapping_add_signed(i32::from(ack) >> (window % 16));
+            out.clear();
+            let data = [5u8; 1460];
+            c.process(now, &segment(them, us, (seq, ack, flags, window), &options, &data[..len]), &mut out);
+            assert!(out.len() <= BURST + 1);
+            let mut buf = [0; 1000];
+            let n = c.peek(&mut buf);
+            c.consume(n);
+            let _ = (c.next_ns(now), c.writable(), c.readable(), c.is_over());
+            c.send(&[1; 100]);
+        }
+        c.close();
+        c.poll(now + 1000 * MS, &mut out);
+    }
+}

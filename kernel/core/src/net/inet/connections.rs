@@ -26,6 +26,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 const MOST_EACH: usize = 128;
 /// How long a SYN is repeated (tcp_syn_retries = 6).
 const CONNECT_NS: u64 = 127 * SECOND_NS;
+/// How long the answer to a SYN is repeated (tcp_synack_retries = 4 or so: less than Linux, as each holds buffers).
+const HANDSHAKE_NS: u64 = 31 * SECOND_NS;
 /// How long data is repeated without an answer (tcp_retries2 = 15).
 const SILENCE_NS: u64 = 924 * SECOND_NS;
 /// How long a connection that its program has closed may take to end (tcp_fin_timeout).
@@ -108,7 +110,7 @@ impl Connections {
             seen,
             due_ns: u64::MAX,
             heard_ns: now,
-            give_up_ns: now + CONNECT_NS,
+            give_up_ns: now + if listener.is_some() { HANDSHAKE_NS } else { CONNECT_NS },
             silence_ns: SILENCE_NS,
             keeps_alive: false,
             is_orphan: false,
@@ -261,7 +263,7 @@ pub(crate) fn input(stack: &mut Stack, now: u64, index: u32, ip: &IpHeader, whol
     let known = stack.connections.by_address.get(&(local, remote)).copied();
     let id = match known {
         Some(id) => Some(id),
-        None if is_syn => welcome(stack, now, index, local, remote),
+        None if is_syn && src_port != 0 && !ip.src.is_unspecified() => welcome(stack, now, index, local, remote),
         None => None,
     };
     let Some(id) = id else {
@@ -279,6 +281,21 @@ pub(crate) fn input(stack: &mut Stack, now: u64, index: u32, ip: &IpHeader, whol
     }
     emit(stack, id, remote.ip(), out);
     settle(stack, now, id);
+    // A SYN that was not one (a wrong checksum, say) leaves nothing behind.
+    let is_void = |e: &Entry| e.embryo.is_some() && e.conn.state() == State::Listen;
+    if known.is_none() && stack.connections.all.get(&id).is_some_and(is_void) {
+        discard_embryo(stack, id);
+    }
+}
+
+/// Forgets a handshake that came to nothing.
+fn discard_embryo(stack: &mut Stack, id: ConnId) {
+    let gone = stack.connections.forget(id);
+    if let Some((listener, _)) = gone.and_then(|mut e| e.embryo.take())
+        && let Some(l) = listener.upgrade()
+    {
+        l.unreserve();
+    }
 }
 
 /// Whether somebody listens but has no room: the SYN is ignored then, and comes again.
@@ -414,11 +431,8 @@ fn change(stack: &mut Stack, now: u64, id: ConnId, from: State, to: State) {
             }
         }
         State::Closed | State::Listen => {
-            if let Some((listener, _socket)) = e.embryo.take() {
-                if let Some(l) = listener.upgrade() {
-                    l.unreserve();
-                }
-                drop(stack.connections.forget(id));
+            if e.embryo.is_some() {
+                discard_embryo(stack, id);
                 return;
             }
             if e.is_orphan || matches!(from, State::LastAck | State::TimeWait | State::Closing) {

@@ -103,7 +103,9 @@ impl Stack {
         let Some((ip, payload)) = parse_ip(whole) else {
             return self.ignore(index);
         };
-        if ip.src.is_multicast() || self.routes.is_broadcast(index, ip.src) {
+        // Nobody else may speak in our name, and nobody at all as a group.
+        let is_forged = index != LOOPBACK && (ip.src.is_loopback() || self.routes.is_local(ip.src));
+        if is_forged || ip.src.is_multicast() || self.routes.is_broadcast(index, ip.src) {
             return self.ignore(index);
         }
         let aim = self.aim(index, ip.dst);

@@ -10,7 +10,7 @@ use super::super::mailbox::{Letter, Refused};
 use super::super::message::{Incoming, MsgFlags, Outgoing};
 use super::super::pipe::Extra;
 use super::super::socket::Kind;
-use super::{Link, TRAVELLING, UnixSocket, names};
+use super::{Link, UnixSocket, names};
 use crate::poll::Events;
 use crate::{Errno, Result};
 
@@ -74,7 +74,6 @@ impl UnixSocket {
             return Err(Errno::EFAULT);
         }
         let extra = self.extra(message, Some(&target))?.map(|e| *e);
-        let files = extra.as_ref().map_or(0, |e| e.files.len());
         let mut note = Some(Note {
             data,
             from: self.bound_name(),
@@ -103,9 +102,6 @@ impl UnixSocket {
                 }
             }
         });
-        if sent.is_err() && files > 0 {
-            TRAVELLING.fetch_sub(files, Ordering::Relaxed);
-        }
         if sent == Err(Errno::ECONNREFUSED) && message.to.is_none() {
             let gone = {
                 let mut link = self.link.lock();
@@ -228,7 +224,7 @@ impl UnixSocket {
 
 fn copy_of(n: &Note) -> Note {
     let extra = n.extra.as_ref().map(|e| Extra {
-        files: e.files.clone(),
+        files: e.files.copy(),
         cred: e.cred,
     });
     Note {

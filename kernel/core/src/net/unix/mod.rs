@@ -12,7 +12,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use sis_machine::sync::{Once, Rank, SpinLock};
 use sis_netstack::sockaddr::{AF_UNIX, SockAddr, UnixName};
@@ -20,6 +20,7 @@ use sis_netstack::sockaddr::{AF_UNIX, SockAddr, UnixName};
 use super::mailbox::Mailbox;
 use super::message::{Ancillary, Incoming, MsgFlags, Outgoing, Ucred};
 use super::options::{self, Bits, SOL_SOCKET, so};
+use super::passed::Passed;
 use super::pipe::{Ends, Extra, Taking};
 use super::socket::{Common, Kind, Protocol, Shutdown};
 use crate::poll::Events;
@@ -33,10 +34,6 @@ pub(crate) use names::list;
 const SCM_CREDENTIALS: i32 = 2;
 /// Most descriptors of one message (SCM_MAX_FD).
 pub(crate) const MAX_FILES: usize = 253;
-/// Most descriptors that travel in the whole system.
-const MAX_TRAVELLING: usize = 4096;
-
-static TRAVELLING: AtomicUsize = AtomicUsize::new(0);
 
 /// What a socket is connected to.
 enum Link {
@@ -121,11 +118,7 @@ impl UnixSocket {
         if files.is_empty() && cred.is_none() {
             return Ok(None);
         }
-        let n = files.len();
-        if n > 0 && TRAVELLING.fetch_add(n, Ordering::Relaxed) + n > MAX_TRAVELLING {
-            TRAVELLING.fetch_sub(n, Ordering::Relaxed);
-            return Err(Errno::ETOOMANYREFS);
-        }
+        let files = Passed::new(files)?;
         Ok(Some(Box::new(Extra { files, cred })))
     }
 
@@ -142,10 +135,7 @@ impl UnixSocket {
             });
         }
         if !extra.files.is_empty() {
-            let files = core::mem::take(&mut extra.files);
-            if !message.is_peek() {
-                TRAVELLING.fetch_sub(files.len(), Ordering::Relaxed);
-            }
+            let files = core::mem::take(&mut extra.files).arrive();
             if message.wants_control {
                 message.ancillary.push(Ancillary::Files(files));
             } else {
