@@ -3,8 +3,8 @@
 //! A line in `/dev/kmsg` reaches the console when the console's log level allows it, is kept for `dmesg`, and is
 //! streamed by the agent. Until `/dev` is there, and on a kernel without `/dev/kmsg`, lines go to standard error.
 //!
-//! Levels are those of syslog(2): warnings (4) and notices of the start (6) are for the console, what happens later
-//! while a person types (7) is not.
+//! Levels are those of syslog(2): warnings (4) and the steps of the start (6) are for the console, what happens later
+//! while a person types (5 and 7) is not.
 
 use std::fs::File;
 use std::io::Write;
@@ -30,6 +30,11 @@ fn line(level: u8, text: &str) {
 /// Something is wrong and a person should see it.
 pub(crate) fn warn(text: &str) {
     line(4, text);
+}
+
+/// Something that a person should find in the log, without being interrupted by it.
+pub(crate) fn notice(text: &str) {
+    line(5, text);
 }
 
 /// A step of the start or of the shut-down.

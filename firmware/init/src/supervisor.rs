@@ -158,11 +158,10 @@ impl Supervisor {
             State::Off => format!("{} is done", service.name),
             _ => format!("{} {how}; again in {} ms", service.name, delay.as_millis()),
         };
-        // Once a person is told; while it goes on failing they are left alone.
         if is_success || service.is_on_console || service.has_been_failing() {
             log::debug(&text);
         } else {
-            log::warn(&text);
+            log::notice(&text);
         }
     }
 }

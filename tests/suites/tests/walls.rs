@@ -8,6 +8,9 @@ const LINUX: [&str; 5] = ["sis-abi", "linux-raw-sys", "libc", "rustix", "nix"];
 /// The kernel's crates that a program of the host may use: pure ones.
 const KERNEL_FOR_HOST: [&str; 4] = ["kernel/abi", "kernel/algo", "kernel/ext4", "kernel/autonomy"];
 
+/// Crates that may hold unsafe code, by folder; `boards/` only in `src/map.rs`.
+const MAY_HOLD_UNSAFE: [&str; 2] = ["kernel/machine", "tests/guest"];
+
 fn workspace() -> Workspace {
     let workspace = Workspace::load().expect("the workspace can be read");
     assert!(
@@ -123,6 +126,24 @@ fn boards_are_leaves() {
         }
     }
     in_folder(&workspace, "boards/");
+}
+
+#[test]
+fn unsafe_code_is_forbidden_outside_the_machine() {
+    let workspace = workspace();
+    for member in workspace.members.values() {
+        if MAY_HOLD_UNSAFE.contains(&member.folder.as_str()) || member.folder.starts_with("boards/") {
+            continue;
+        }
+        for (_, root) in member.roots.iter().filter(|(kind, _)| kind == "lib" || kind == "bin") {
+            let source = std::fs::read_to_string(root).expect("a crate's root can be read");
+            assert!(
+                source.contains("#![forbid(unsafe_code)]"),
+                "{} does not forbid unsafe code",
+                root.display()
+            );
+        }
+    }
 }
 
 #[test]
