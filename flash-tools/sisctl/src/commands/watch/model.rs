@@ -311,7 +311,14 @@ impl Model {
         if self.log.len() == LOG_LINES {
             self.log.pop_front();
         }
-        self.log.push_back(Line { ts_ns, text, tone });
+        // Log and events come on streams of their own: put together by time, as far back as time is told.
+        let later = self
+            .log
+            .iter()
+            .rev()
+            .take_while(|line| ts_ns.is_some() && line.ts_ns > ts_ns)
+            .count();
+        self.log.insert(self.log.len() - later, Line { ts_ns, text, tone });
         // Who reads the past keeps their place.
         if self.scroll > 0 {
             self.scroll = (self.scroll + 1).min(self.log.len());

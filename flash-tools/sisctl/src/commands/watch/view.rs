@@ -390,7 +390,11 @@ fn draw_approvals(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: &Them
     {
         lines.extend(memory_lines(memory, theme));
     }
-    frame.render_widget(Paragraph::new(lines).block(block), area);
+    let mut pane = Paragraph::new(lines).block(block);
+    if count * 3 <= rows {
+        pane = pane.wrap(Wrap { trim: false });
+    }
+    frame.render_widget(pane, area);
 }
 
 fn observed(proposal: &sis_protocol::control::Proposal) -> String {

@@ -181,3 +181,19 @@ fn the_log_is_bounded_and_a_reader_keeps_their_place() {
     press(&mut model, KeyCode::End);
     assert_eq!(model.scroll, 0);
 }
+
+#[test]
+fn lines_of_both_streams_are_in_the_order_of_time() {
+    let mut model = Model::new("b");
+    for (ts_ns, text) in [
+        (Some(10), "a"),
+        (Some(30), "c"),
+        (Some(20), "b"),
+        (None, "anew"),
+        (Some(5), "d"),
+    ] {
+        model.line(ts_ns, text.into(), Tone::Plain);
+    }
+    let texts: Vec<&str> = model.log.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(texts, ["a", "b", "c", "anew", "d"], "a start anew ends the comparison");
+}
