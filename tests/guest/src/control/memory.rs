@@ -337,11 +337,14 @@ pub(super) fn out_of_memory() -> Outcome {
     let (mut asker, follower) = clients()?;
     let total = usize::try_from(status(&mut asker)?.total_pages).unwrap_or(0);
     let pid = child(|| {
-        let Ok(at) = map(total * 2, libc::PROT_READ | libc::PROT_WRITE) else {
-            return 3;
-        };
-        for page in 0..total * 2 {
-            poke(at + page * PAGE, 1);
+        // In pieces: one map of more than there is is refused.
+        for _ in 0..16 {
+            let Ok(at) = map(total / 8, libc::PROT_READ | libc::PROT_WRITE) else {
+                return 3;
+            };
+            for page in 0..total / 8 {
+                poke(at + page * PAGE, 1);
+            }
         }
         0
     })?;
