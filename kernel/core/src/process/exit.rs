@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 
 use sis_abi::signal::{Detail, SIG_IGN, SIGCHLD, SIGCONT, SIGHUP, SaFlags, SigInfo, Signal, code};
 
+use super::fault::Leaving;
 use super::signal::{deliver, send_to_process, send_to_thread};
 use super::table::{self, Table};
 use super::thread::{Thread, work};
@@ -61,6 +62,7 @@ pub(crate) fn clear_tid(thread: &Thread) {
 /// Gives the address space up, and tells a parent that waits in vfork(2).
 pub(crate) fn release_memory(thread: &Thread) {
     let process = &thread.process;
+    let leaving = Leaving::begin();
     let old = process.set_vm(None);
     if let Some(vm) = &old {
         let peak = vm.resident_pages() as u64 * 4;
@@ -70,6 +72,7 @@ pub(crate) fn release_memory(thread: &Thread) {
     }
     sched::set_current_space(None);
     drop(old);
+    drop(leaving);
     vfork_done(process);
 }
 

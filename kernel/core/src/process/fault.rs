@@ -1,9 +1,10 @@
 //! Page faults of user code, and what to do when memory is out.
 
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use sis_abi::signal::{SIGBUS, SIGKILL, SIGSEGV, SigInfo, code};
+use sis_machine::mm::frames;
 use sis_machine::sync::{Rank, SpinLock};
 use sis_machine::task;
 
@@ -54,6 +55,27 @@ static VICTIM: SpinLock<Option<Victim>> = SpinLock::new(Rank::Leaf, None);
 /// How long a victim may take to give its memory back.
 const PATIENCE_NS: u64 = 5_000_000_000;
 const PAUSE_NS: u64 = 1_000_000;
+/// Frames beyond the reserve with which whatever failed succeeds when it is tried again.
+const ENOUGH_FRAMES: usize = 64;
+
+/// Address spaces that are being given up: their memory is on its way back, and belongs to no process any more.
+static LEAVING: AtomicUsize = AtomicUsize::new(0);
+
+/// While it lives, memory is on its way back.
+pub(super) struct Leaving(());
+
+impl Leaving {
+    pub(super) fn begin() -> Self {
+        LEAVING.fetch_add(1, Ordering::SeqCst);
+        Self(())
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        LEAVING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 /// Frees memory by killing the process that has most, or waits for the last victim to be gone. False when there is
 /// nobody to kill. The caller holds no lock and tries its allocation again.
@@ -69,6 +91,11 @@ pub fn oom_kill() -> bool {
         pause();
         return true;
     }
+    // Another process, or the last victim, has given its memory back meanwhile or is about to: no reason to kill.
+    if LEAVING.load(Ordering::SeqCst) > 0 || frames::free_frames() > frames::reserve_frames() + ENOUGH_FRAMES {
+        pause();
+        return true;
+    }
     let mut worst: Option<(i64, usize, Arc<Process>)> = None;
     for process in table::iter() {
         if process.is_init() || process.state() != State::Alive || process.is_dying() {
@@ -80,7 +107,7 @@ pub fn oom_kill() -> bool {
         }
         let Some(vm) = process.vm() else { continue };
         let pages = vm.resident_pages();
-        let total = sis_machine::mm::frames::total_frames();
+        let total = frames::total_frames();
         let score = pages as i64 + i64::from(adjust) * (total as i64 / 1000);
         if worst.as_ref().is_none_or(|w| score > w.0) {
             worst = Some((score, pages, process));
@@ -108,7 +135,6 @@ pub fn oom_kill() -> bool {
 
 /// Whether an allocation for a user failed because memory is out, and not because it asked for too much.
 pub(crate) fn oom_may_help() -> bool {
-    use sis_machine::mm::frames;
     frames::free_frames() < frames::total_frames() / 16
 }
 
