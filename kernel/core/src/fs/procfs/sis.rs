@@ -10,7 +10,7 @@ use sis_machine::mm::frames;
 use super::system::{ready, text};
 use crate::fs::virt_tree::Tree;
 use crate::syscall::{Coverage, table};
-use crate::{init, sched, vm};
+use crate::{control, init, sched, vm};
 
 /// Registers them.
 pub(super) fn add(tree: &Arc<Tree>) {
@@ -58,6 +58,33 @@ fn metrics() -> String {
         writeln!(out, "faults {}", faults.count)?;
         writeln!(out, "faults_cow {}", faults.copy_on_write)?;
         writeln!(out, "faults_total_ns {}", faults.total_ns)?;
+        let all = control::metrics::snapshot();
+        let watermarks = frames::watermarks();
+        writeln!(out, "watermark_low {}", watermarks.low)?;
+        writeln!(out, "watermark_high {}", watermarks.high)?;
+        // What is not measured (yet) has no line.
+        for (name, value) in [
+            ("fault_mean_ns", all.fault_mean_ns),
+            ("fault_p99_ns", all.fault_p99_ns),
+            ("mem_kernel_bytes", all.mem_kernel_bytes),
+            ("mem_cached_bytes", all.mem_cached_bytes),
+            ("load1_milli", all.load1_milli.map(u64::from)),
+            ("interrupts", all.interrupts),
+            ("syscalls", all.syscalls),
+            ("unknown_syscalls", all.unknown_syscalls),
+            ("processes", all.processes.map(u64::from)),
+            ("threads", all.threads.map(u64::from)),
+            ("ctx_switch_ns", all.ctx_switch_ns),
+            ("irq_latency_ns", all.irq_latency_ns),
+            ("pending_approvals", all.pending_approvals.map(u64::from)),
+        ] {
+            if let Some(value) = value {
+                writeln!(out, "{name} {value}")?;
+            }
+        }
+        if let Some(milli) = all.temperature_milli_c {
+            writeln!(out, "temperature_milli_c {milli}")?;
+        }
         writeln!(out, "context_switches {}", sched::context_switches())
     })
 }

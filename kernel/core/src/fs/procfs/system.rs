@@ -7,7 +7,7 @@ use core::fmt::Write;
 use core::sync::atomic::Ordering;
 
 use sis_machine::mm::PAGE_SIZE;
-use sis_machine::mm::frames;
+use sis_machine::mm::{self, frames};
 use sis_machine::{cpu, percpu};
 
 use crate::Result;
@@ -132,16 +132,12 @@ fn meminfo() -> String {
         line(out, "AnonPages", anonymous_pages(total, free, shared))?;
         line(out, "Mapped", 0)?;
         line(out, "Shmem", shared)?;
-        for name in [
-            "KReclaimable",
-            "Slab",
-            "SReclaimable",
-            "SUnreclaim",
-            "KernelStack",
-            "PageTables",
-        ] {
-            line(out, name, 0)?;
-        }
+        line(out, "KReclaimable", 0)?;
+        line(out, "Slab", frames::heap_frames())?;
+        line(out, "SReclaimable", 0)?;
+        line(out, "SUnreclaim", frames::heap_frames())?;
+        line(out, "KernelStack", mm::stack_frames())?;
+        line(out, "PageTables", mm::uspace::table_frames())?;
         line(out, "CommitLimit", total)?;
         line(out, "Committed_AS", total - free.min(total))?;
         writeln!(out, "VmallocTotal:   {:>8} kB", 0)?;
