@@ -14,6 +14,7 @@
 //! | [`netlink`] | AF_NETLINK: rtnetlink |
 //! | [`stack`] | interfaces, and packets between them and the sockets |
 //! | [`proc`] | what `/proc/net` shows |
+//! | `sys` | what `/sys/class/net` shows |
 //!
 //! The stack has one spinning lock ([`stack::with`]). It is taken for a packet or a call at a time; nobody sleeps or
 //! touches user memory with it. Packets come in by the kernel thread `net`, which the devices' interrupts and the
@@ -32,6 +33,7 @@ pub(crate) mod pipe;
 pub mod proc;
 pub mod socket;
 pub(crate) mod stack;
+mod sys;
 mod thread;
 pub(crate) mod unix;
 

@@ -46,6 +46,7 @@ pub fn init() -> Result<()> {
     for (name, text) in super::proc::FILES {
         tree.add_file(&format!("net/{name}"), move || Ok(text().into_bytes()));
     }
+    super::sys::add("lo");
     sched::spawn_kernel("net", run)?;
     Ok(())
 }
@@ -56,6 +57,7 @@ pub fn init() -> Result<()> {
 /// `ENOSPC` when there are enough, `EIO` when the interrupt cannot be enabled.
 pub fn attach(device: &'static dyn NetDevice, irq: IrqNumber, trigger: Trigger) -> Result<()> {
     let name = stack::with(|s| s.add_device(device)).ok_or(Errno::ENOSPC)?;
+    super::sys::add(name);
     let handler = move || {
         device.acknowledge_interrupt();
         kick();
