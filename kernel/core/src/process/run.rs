@@ -4,8 +4,8 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use sis_abi::signal::{SIGBUS, SIGFPE, SIGILL, SIGTRAP, SigInfo, code};
-use sis_machine::percpu;
 use sis_machine::user::{Trap, UserContext};
+use sis_machine::{cpu, percpu};
 
 use super::signal::deliver::{self, Interrupted};
 use super::thread::Thread;
@@ -16,9 +16,22 @@ use crate::{Errno, sched};
 
 /// Runs a thread from its first instruction to its end.
 pub(crate) fn main(thread: Arc<Thread>, mut user: UserContext) {
-    let mut may_return = deliver::do_work(&thread, &mut user, None, false);
-    while may_return {
-        sched::cond_resched();
+    loop {
+        // Looked at with interrupts masked: whoever gives the thread work after this interrupts the CPU, and that
+        // interrupt is taken in user mode at once.
+        cpu::irq_disable();
+        if thread.work() != 0 {
+            cpu::irq_enable();
+            if !deliver::do_work(&thread, &mut user, None, false) {
+                break;
+            }
+            continue;
+        }
+        if sched::needs_resched() {
+            cpu::irq_enable();
+            sched::cond_resched();
+            continue;
+        }
         let cpu = percpu::get();
         let entered = now_ns();
         let irq_before = cpu.irq_ns.load(Ordering::Relaxed);
@@ -28,13 +41,13 @@ pub(crate) fn main(thread: Arc<Thread>, mut user: UserContext) {
         let in_user = now_ns().wrapping_sub(entered).saturating_sub(in_irq);
         thread.user_ns.fetch_add(in_user, Ordering::Relaxed);
         sched::account_user(in_user);
-        may_return = match trap {
-            Trap::Syscall => system_call(&thread, &mut user),
-            trap => {
-                other(&thread, &user, trap);
-                thread.work() == 0 || deliver::do_work(&thread, &mut user, None, false)
+        if trap == Trap::Syscall {
+            if !system_call(&thread, &mut user) {
+                break;
             }
-        };
+        } else {
+            other(&thread, &user, trap);
+        }
     }
     exit::finish(&thread);
     thread.detach();

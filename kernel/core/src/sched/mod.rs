@@ -434,6 +434,12 @@ pub fn set_current_space(vm: Option<Arc<Vm>>) {
     drop(old);
 }
 
+/// Whether another task should have this CPU.
+#[inline]
+pub fn needs_resched() -> bool {
+    percpu::get().need_resched.load(Ordering::Relaxed)
+}
+
 /// Gives the CPU away if another task should have it. Long loops in the kernel call this.
 #[inline]
 pub fn cond_resched() {
@@ -536,9 +542,19 @@ pub fn thread_of(task: &Task) -> Option<&Arc<Thread>> {
     ext(task).thread.as_ref()
 }
 
-/// Nanoseconds that a task has run, the present slice included only once it ends.
+/// Nanoseconds that a task has run, the present slice included. Interrupt-safe.
 pub fn run_ns(task: &Task) -> u64 {
-    task.run_ns.load(Ordering::Relaxed)
+    let ran = task.run_ns.load(Ordering::Relaxed);
+    if !task.is_on_cpu() {
+        return ran;
+    }
+    // The slice may end meanwhile: then it is in `run_ns`, and counted once.
+    let since = queue(task.last_cpu() as usize).lock().since_ns;
+    let now = task.run_ns.load(Ordering::Relaxed);
+    if now == ran && task.is_on_cpu() {
+        return ran + time::now_ns().saturating_sub(since);
+    }
+    now
 }
 
 /// Brings the CPU that runs `task` into the kernel, so that the task looks at its pending work. Interrupt-safe.

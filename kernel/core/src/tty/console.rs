@@ -10,6 +10,7 @@ use super::{Port, Tty, TtyFile};
 use crate::fs::devfs;
 use crate::fs::file::File;
 use crate::init::{ConsolePort, leak};
+use crate::process::signal::set_session_hook;
 use crate::process::thread;
 use crate::{Errno, Result};
 
@@ -54,6 +55,11 @@ pub(crate) fn init(console: Option<ConsolePort>, wanted: Option<&str>) {
         }
     };
     CONSOLE.call_once(|| tty.clone());
+    set_session_hook(|sid| {
+        if let Some(tty) = system() {
+            tty.hang_up(sid);
+        }
+    });
     register_nodes();
     let Some((number, trigger)) = line else {
         sis_machine::warn!("the console port has no interrupt: it can be written but not read");
