@@ -8,8 +8,11 @@ use super::stack;
 use crate::Errno;
 use crate::fs::sysfs;
 
-/// The files and what they say.
-const FILES: [(&str, fn(&Interface) -> String); 6] = [
+/// What a file says of an interface.
+type Text = fn(&Interface) -> String;
+
+/// The files.
+const FILES: [(&str, Text); 6] = [
     ("address", |i| {
         let [a, b, c, d, e, f] = i.mac;
         format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}\n")
