@@ -3,7 +3,7 @@
 //! - [`session`]: the protocol as a pure state machine. No socket, no clock.
 //! - [`Client`]: that session over QUIC, on tokio: stays connected, resumes where it was, and hands out samples, events, answers and
 //!   commands' output.
-//! - [`pair`]: makes a board of a pairing code. [`Store`]: where a host keeps its key and its boards.
+//! - [`pair()`]: makes a board of a pairing code. [`Store`]: where a host keeps its key and its boards.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -62,7 +62,7 @@ pub(crate) fn early_putc(byte: u8) {
 }
 
 unsafe extern "Rust" {
-    /// The board's entry, see [`crate::board_main`].
+    /// The board's entry.
     safe fn sis_board_main(info: BootInfo) -> !;
 }
 

@@ -204,7 +204,7 @@ pub fn set_tls(value: u64) {
 impl UserContext {
     /// Runs the thread in EL0 until it traps. Interrupts are handled inside and enabled on return.
     ///
-    /// The current address space ([`crate::mm::uspace::AddressSpace::activate`]) must be the thread's.
+    /// The current address space ([`crate::mm::uspace::SpaceHandle::activate`]) must be the thread's.
     pub fn run(&mut self) -> Trap {
         self.pstate &= PSTATE_USER;
         cpu::irq_disable();

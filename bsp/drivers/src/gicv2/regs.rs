@@ -43,25 +43,25 @@ register_bitfields![u32,
 pub(super) const GICD_CTLR: Reg<CTLR::Register> = Reg::at(0x000);
 /// GICD_TYPER.
 pub(super) const GICD_TYPER: Reg<TYPER::Register> = Reg::at(0x004);
-/// GICD_IGROUPR<n>, a bit an interrupt; no effect in the non-secure view.
+/// `GICD_IGROUPR<n>`, a bit an interrupt; no effect in the non-secure view.
 pub(super) const GICD_IGROUPR: Reg = Reg::at(0x080);
-/// GICD_ISENABLER<n>; the first of each of these arrays is banked by CPU.
+/// `GICD_ISENABLER<n>`; the first of each of these arrays is banked by CPU.
 pub(super) const GICD_ISENABLER: Reg = Reg::at(0x100);
-/// GICD_ICENABLER<n>.
+/// `GICD_ICENABLER<n>`.
 pub(super) const GICD_ICENABLER: Reg = Reg::at(0x180);
-/// GICD_ICPENDR<n>.
+/// `GICD_ICPENDR<n>`.
 pub(super) const GICD_ICPENDR: Reg = Reg::at(0x280);
-/// GICD_ICACTIVER<n>.
+/// `GICD_ICACTIVER<n>`.
 pub(super) const GICD_ICACTIVER: Reg = Reg::at(0x380);
-/// GICD_IPRIORITYR<n>, a byte an interrupt.
+/// `GICD_IPRIORITYR<n>`, a byte an interrupt.
 pub(super) const GICD_IPRIORITYR: Reg = Reg::at(0x400);
-/// GICD_ITARGETSR<n>, a byte an interrupt; the first eight are read-only and banked.
+/// `GICD_ITARGETSR<n>`, a byte an interrupt; the first eight are read-only and banked.
 pub(super) const GICD_ITARGETSR: Reg = Reg::at(0x800);
-/// GICD_ICFGR<n>, two bits an interrupt.
+/// `GICD_ICFGR<n>`, two bits an interrupt.
 pub(super) const GICD_ICFGR: Reg = Reg::at(0xc00);
 /// GICD_SGIR, write-only.
 pub(super) const GICD_SGIR: Reg<SGIR::Register> = Reg::at(0xf00);
-/// GICD_CPENDSGIR<n>, a byte an SGI, a bit a sender.
+/// `GICD_CPENDSGIR<n>`, a byte an SGI, a bit a sender.
 pub(super) const GICD_CPENDSGIR: Reg = Reg::at(0xf10);
 /// GICD_ICPIDR2.
 pub(super) const GICD_ICPIDR2: Reg<PIDR2::Register> = Reg::at(0xfe8);

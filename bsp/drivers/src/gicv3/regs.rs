@@ -35,23 +35,23 @@ register_bitfields![u32,
 pub(super) const GICD_CTLR: Reg<CTLR::Register> = Reg::at(0x0000);
 /// GICD_TYPER.
 pub(super) const GICD_TYPER: Reg<TYPER::Register> = Reg::at(0x0004);
-/// GICD_IGROUPR<n>, a bit an interrupt: 1 = group 1.
+/// `GICD_IGROUPR<n>`, a bit an interrupt: 1 = group 1.
 pub(super) const GICD_IGROUPR: Reg = Reg::at(0x0080);
-/// GICD_ISENABLER<n>.
+/// `GICD_ISENABLER<n>`.
 pub(super) const GICD_ISENABLER: Reg = Reg::at(0x0100);
-/// GICD_ICENABLER<n>.
+/// `GICD_ICENABLER<n>`.
 pub(super) const GICD_ICENABLER: Reg = Reg::at(0x0180);
-/// GICD_ICPENDR<n>.
+/// `GICD_ICPENDR<n>`.
 pub(super) const GICD_ICPENDR: Reg = Reg::at(0x0280);
-/// GICD_ICACTIVER<n>.
+/// `GICD_ICACTIVER<n>`.
 pub(super) const GICD_ICACTIVER: Reg = Reg::at(0x0380);
-/// GICD_IPRIORITYR<n>, a byte an interrupt.
+/// `GICD_IPRIORITYR<n>`, a byte an interrupt.
 pub(super) const GICD_IPRIORITYR: Reg = Reg::at(0x0400);
-/// GICD_ICFGR<n>, two bits an interrupt.
+/// `GICD_ICFGR<n>`, two bits an interrupt.
 pub(super) const GICD_ICFGR: Reg = Reg::at(0x0c00);
-/// GICD_IGRPMODR<n>: 0 with IGROUPR 1 = non-secure group 1.
+/// `GICD_IGRPMODR<n>`: 0 with IGROUPR 1 = non-secure group 1.
 pub(super) const GICD_IGRPMODR: Reg = Reg::at(0x0d00);
-/// GICD_IROUTER<n>, 64 bits an interrupt, in the layout of MPIDR_EL1; those of interrupts below 32 do not exist.
+/// `GICD_IROUTER<n>`, 64 bits an interrupt, in the layout of MPIDR_EL1; those of interrupts below 32 do not exist.
 pub(super) const GICD_IROUTER: usize = 0x6000;
 /// GICD_PIDR2.
 pub(super) const GICD_PIDR2: Reg<PIDR2::Register> = Reg::at(0xffe8);
@@ -80,7 +80,7 @@ pub(super) const GICR_ICENABLER0: Reg = Reg::at(0x0180);
 pub(super) const GICR_ICPENDR0: Reg = Reg::at(0x0280);
 /// GICR_ICACTIVER0.
 pub(super) const GICR_ICACTIVER0: Reg = Reg::at(0x0380);
-/// GICR_IPRIORITYR<n>.
+/// `GICR_IPRIORITYR<n>`.
 pub(super) const GICR_IPRIORITYR: Reg = Reg::at(0x0400);
 /// GICR_ICFGR0 (SGIs, fixed) and, after it, GICR_ICFGR1 (PPIs).
 pub(super) const GICR_ICFGR0: Reg = Reg::at(0x0c00);

@@ -22,7 +22,7 @@ const RO: u64 = 1 << 7;
 const PXN: u64 = 1 << 53;
 const UXN: u64 = 1 << 54;
 const XN: u64 = PXN | UXN;
-/// AP[1]: EL0 may access it.
+/// `AP[1]`: EL0 may access it.
 const EL0: u64 = 1 << 6;
 const NORMAL: u64 = 1 << 2;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
