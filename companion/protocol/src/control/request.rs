@@ -48,6 +48,10 @@ pub enum RequestBody {
     #[n(2)]
     Metrics,
     /// Events from now on, and those still kept with a sequence number above `after_seq` (0: all that are kept).
+    ///
+    /// Where events after `after_seq` are not kept any more, [`super::ResponseBody::Subscribed`] says from where they are, and a
+    /// [`super::Message::Lost`] counts what is missing before the first event. A cursor above the newest event is of another boot and
+    /// refused with [`super::ErrorCode::NotFound`].
     #[n(3)]
     Subscribe {
         /// The last sequence number that the asker has seen.

@@ -125,6 +125,8 @@ fn effect(outcome: &mem::Outcome) -> String {
     if outcome.predicted_ns > 0 {
         out.push_str(&format!(", {} ns expected", outcome.predicted_ns));
     }
+    // The mean alone says little where a few faults waited long.
+    out.push_str(&format!("; p99 {} ns -> {} ns", before.p99_ns, after.p99_ns));
     out
 }
 
