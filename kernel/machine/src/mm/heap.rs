@@ -1,20 +1,24 @@
-//! The kernel heap: slabs of small objects over single frames or small blocks, larger requests straight from the buddy
-//! allocator.
+//! The kernel heap: slabs of small objects over single frames, larger requests straight from the buddy allocator.
 //!
-//! A slab is one block of `1 << order` frames cut into objects of one size class; the list of its free objects runs
-//! through the objects themselves, everything else is in the first frame's [`Meta`]. Each CPU keeps a short list of free
-//! objects a class. An empty slab goes back to the frames.
+//! A slab is one frame cut into objects of one size class; the list of its free objects runs through the objects
+//! themselves, everything else is in the frame's [`Meta`]. Each CPU keeps a short list of free objects a class. An empty
+//! slab goes back to the frames.
+//!
+//! A failed allocation ends the kernel, and memory that users have taken page by page has no large blocks left. So no
+//! slab needs more than a frame, and a large request for which there is no block gets single frames, mapped side by side
+//! in a region of their own.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::frames::{self, Meta};
-use super::{LINEAR_BASE, PAGE_SHIFT, PAGE_SIZE, linear};
+use super::{LINEAR_BASE, PAGE_SHIFT, PAGE_SIZE, kspace, linear};
 use crate::sync::{IrqLock, Rank};
 use crate::{cpu, percpu};
 
 const CLASSES: [usize; 14] = [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
-const ORDERS: [usize; 14] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2];
+/// A slab's frames, as a power of two.
+const SLAB_ORDER: usize = 0;
 const PER_CPU: usize = 32;
 const BATCH: usize = 16;
 
@@ -90,6 +94,10 @@ fn large_order(layout: Layout) -> usize {
         .trailing_zeros() as usize
 }
 
+fn large_pages(layout: Layout) -> usize {
+    layout.size().max(layout.align()).div_ceil(PAGE_SIZE)
+}
+
 fn alloc_large(layout: Layout) -> *mut u8 {
     let order = large_order(layout);
     let pfn = if order == 0 {
@@ -102,11 +110,15 @@ fn alloc_large(layout: Layout) -> *mut u8 {
             HEAP_FRAMES.fetch_add(1 << order, Ordering::Relaxed);
             linear(pfn << PAGE_SHIFT)
         }
+        None if order > 0 => alloc_mapped(large_pages(layout)).unwrap_or(core::ptr::null_mut()),
         None => core::ptr::null_mut(),
     }
 }
 
 fn free_large(at: usize, layout: Layout) {
+    if at >= kspace::HEAP_BASE {
+        return free_mapped(at, large_pages(layout));
+    }
     let order = large_order(layout);
     let pfn = (at - LINEAR_BASE) >> PAGE_SHIFT;
     HEAP_FRAMES.fetch_sub(1 << order, Ordering::Relaxed);
@@ -114,6 +126,50 @@ fn free_large(at: usize, layout: Layout) {
         frames::give(pfn)
     } else {
         frames::give_block(pfn, order)
+    }
+}
+
+/// Bytes of address space for one mapped block; the last page is never used and guards the next.
+const MAPPED_SLOT: usize = 64 << 20;
+/// Slots in use, a bit each.
+static MAPPED: AtomicU64 = AtomicU64::new(0);
+
+/// `pages` single frames, mapped side by side; `None` when they are too many or too few are left.
+fn alloc_mapped(pages: usize) -> Option<*mut u8> {
+    // Page tables come out of the same frames.
+    let needed = pages + pages / 512 + 4;
+    if pages >= MAPPED_SLOT / PAGE_SIZE || frames::free_frames() < needed {
+        return None;
+    }
+    let taken = MAPPED.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |m| {
+        (m != u64::MAX).then_some(m | (m + 1))
+    });
+    let slot = taken.ok()?.trailing_ones() as usize;
+    let base = kspace::HEAP_BASE + slot * MAPPED_SLOT;
+    HEAP_FRAMES.fetch_add(pages, Ordering::Relaxed);
+    for page in 0..pages {
+        let Some(pfn) = frames::take() else {
+            unmap_pages(base, page);
+            HEAP_FRAMES.fetch_sub(pages, Ordering::Relaxed);
+            MAPPED.fetch_and(!(1 << slot), Ordering::Release);
+            return None;
+        };
+        kspace::map_page(base + page * PAGE_SIZE, pfn << PAGE_SHIFT);
+    }
+    Some(base as *mut u8)
+}
+
+fn free_mapped(at: usize, pages: usize) {
+    unmap_pages(at, pages);
+    HEAP_FRAMES.fetch_sub(pages, Ordering::Relaxed);
+    MAPPED.fetch_and(!(1 << ((at - kspace::HEAP_BASE) / MAPPED_SLOT)), Ordering::Release);
+}
+
+fn unmap_pages(base: usize, pages: usize) {
+    for page in 0..pages {
+        if let Some(pa) = kspace::unmap_page(base + page * PAGE_SIZE) {
+            frames::give(pa >> PAGE_SHIFT);
+        }
     }
 }
 
@@ -183,7 +239,7 @@ fn refill(cache: &mut CpuCache, class: usize) {
 }
 
 fn new_slab(central: &mut Central, class: usize) -> bool {
-    let order = ORDERS[class];
+    let order = SLAB_ORDER;
     let pfn = if order == 0 {
         frames::take()
     } else {
@@ -237,7 +293,7 @@ fn give_object(central: &mut Central, class: usize, at: usize) {
     }
     if meta.in_use.fetch_sub(1, Ordering::Relaxed) == 1 {
         unlink(central, class, index, meta);
-        let order = ORDERS[class];
+        let order = SLAB_ORDER;
         for i in 0..1usize << order {
             if let Some(m) = frames::meta_of(pfn + i) {
                 m.class.store(0, Ordering::Relaxed);

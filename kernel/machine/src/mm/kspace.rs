@@ -10,6 +10,8 @@ use crate::sync::{IrqLock, Rank};
 pub(crate) const DEVICE_BASE: usize = 0xffff_9000_0000_0000;
 pub(crate) const STACK_BASE: usize = 0xffff_a000_0000_0000;
 pub(crate) const FDT_BASE: usize = 0xffff_b000_0000_0000;
+/// Heap blocks for which there was no contiguous memory.
+pub(crate) const HEAP_BASE: usize = 0xffff_c000_0000_0000;
 pub(crate) const IMAGE_BASE: usize = 0xffff_8000_0000_0000;
 
 const VALID: u64 = 1;

@@ -9,6 +9,7 @@
 //! | `0xffff_9000_0000_0000` | device registers |
 //! | `0xffff_a000_0000_0000` | kernel stacks, a guard page under each |
 //! | `0xffff_b000_0000_0000` | the device tree, read-only |
+//! | `0xffff_c000_0000_0000` | heap blocks made of scattered frames |
 //!
 //! No page is both writable and executable, from the first instruction after the MMU is on.
 

@@ -4,7 +4,8 @@ use core::ptr::NonNull;
 
 use virtio_drivers::{BufferDirection, Hal, PhysAddr};
 
-use crate::mm::{LINEAR_BASE, PAGE_SHIFT, PAGE_SIZE, USER_END, frames, linear};
+use crate::mm::kspace::IMAGE_BASE;
+use crate::mm::{LINEAR_BASE, PAGE_SHIFT, PAGE_SIZE, frames, linear};
 
 /// How the `virtio-drivers` crate gets at memory: page frames through the linear map, coherent with the device.
 pub(super) struct KernelMemory;
@@ -42,12 +43,11 @@ unsafe impl Hal for KernelMemory {
 
     unsafe fn share(buffer: NonNull<[u8]>, _direction: BufferDirection) -> PhysAddr {
         let at = buffer.cast::<u8>().as_ptr() as usize;
-        let physical = at.wrapping_sub(LINEAR_BASE);
         assert!(
-            physical < USER_END,
+            (LINEAR_BASE..IMAGE_BASE).contains(&at),
             "a buffer at {at:#x} is not RAM in the linear map: no device can reach it"
         );
-        physical as PhysAddr
+        (at - LINEAR_BASE) as PhysAddr
     }
 
     unsafe fn unshare(_paddr: PhysAddr, _buffer: NonNull<[u8]>, _direction: BufferDirection) {}
