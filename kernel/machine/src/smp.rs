@@ -68,7 +68,7 @@ extern "C" fn sis_secondary_start(id: u64) -> ! {
 pub(crate) fn init_cpu() {
     timer::init_cpu();
     crate::mm::usercopy::init_cpu();
-    crate::mm::uspace::deactivate();
+    crate::mm::uspace::leave_boot_map();
     if let Some(stack) = KernelStack::new() {
         percpu::get().emergency_stack_top.set(stack.top() as u64);
         core::mem::forget(stack);

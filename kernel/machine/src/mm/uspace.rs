@@ -553,6 +553,13 @@ pub fn deactivate() {
     drop(old);
 }
 
+/// Leaves the boot code's identity map: its entries are global, so this CPU would find them in every process's space.
+pub(crate) fn leave_boot_map() {
+    deactivate();
+    // SAFETY: (1) drops this CPU's translations; the tables behind those in use are unchanged.
+    unsafe { core::arch::asm!("dsb nshst", "tlbi vmalle1", "dsb nsh", "isb", options(nostack)) };
+}
+
 #[repr(C, align(4096))]
 struct EmptyTable([AtomicU64; 512]);
 static EMPTY: EmptyTable = EmptyTable([const { AtomicU64::new(0) }; 512]);
