@@ -38,7 +38,7 @@ pub enum Trap {
     PageFault {
         /// The address (FAR_EL1).
         address: usize,
-        /// A store, or a cache-maintenance that counts as one.
+        /// A store.
         write: bool,
         /// An instruction fetch.
         exec: bool,
@@ -264,7 +264,8 @@ pub(crate) fn decode(esr: u64, far: usize) -> Trap {
         0x20 | 0x24 => match status {
             0x04..=0x0f => Trap::PageFault {
                 address: far,
-                write: class == 0x24 && esr & (1 << 6) != 0,
+                // WnR is set for cache maintenance too (CM), which needs no more than a load.
+                write: class == 0x24 && esr & (1 << 6) != 0 && esr & (1 << 8) == 0,
                 exec: class == 0x20,
                 permission: status >= 0x0c,
             },
