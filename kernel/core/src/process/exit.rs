@@ -44,6 +44,12 @@ pub(crate) fn finish(thread: &Arc<Thread>) {
     let root = FsContext::new(crate::fs::root());
     drop(thread.set_fs(Arc::new(root)));
     let is_last = leave(thread);
+    if is_last && process.has_memory() {
+        // Two that ended at once each saw the other: nobody has released it yet.
+        release_memory(thread);
+    }
+    // The task may go in the middle of a switch or of an interrupt, where a whole address space must not.
+    sched::set_current_space(None);
     let gone = table::lock().remove_thread(thread);
     drop(gone);
     if is_last {

@@ -321,8 +321,10 @@ impl Scheduler for Core {
         ne.switches.fetch_add(1, Ordering::Relaxed);
         if ne.thread.is_some() {
             let vm = ne.space.lock().clone();
-            if let Some(vm) = vm {
-                vm.activate();
+            match vm {
+                Some(vm) => vm.activate(),
+                // It is ending: it must not see the memory of whoever ran before.
+                None => sis_machine::mm::uspace::deactivate(),
             }
         }
         task::switch_to(next);
