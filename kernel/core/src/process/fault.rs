@@ -1,7 +1,7 @@
 //! Page faults of user code, and what to do when memory is out.
 
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sis_abi::signal::{SIGBUS, SIGKILL, SIGSEGV, SigInfo, code};
 use sis_machine::mm::frames;
@@ -96,6 +96,23 @@ pub fn oom_kill() -> bool {
         pause();
         return true;
     }
+    if CHOOSING.swap(true, Ordering::AcqRel) {
+        // Another CPU is at it: two that choose at once kill two.
+        pause();
+        return true;
+    }
+    let found = kill_worst();
+    CHOOSING.store(false, Ordering::Release);
+    if found && !super::thread::kill_pending() {
+        pause();
+    }
+    found
+}
+
+static CHOOSING: AtomicBool = AtomicBool::new(false);
+
+/// Kills the process that has most memory; false when there is none that may be killed.
+fn kill_worst() -> bool {
     let mut worst: Option<(i64, usize, Arc<Process>)> = None;
     for process in table::iter() {
         if process.is_init() || process.state() != State::Alive || process.is_dying() {
@@ -108,7 +125,7 @@ pub fn oom_kill() -> bool {
         let Some(vm) = process.vm() else { continue };
         let pages = vm.resident_pages();
         let total = frames::total_frames();
-        let score = pages as i64 + i64::from(adjust) * (total as i64 / 1000);
+        let score = (pages + vm.kernel_pages()) as i64 + i64::from(adjust) * (total as i64 / 1000);
         if worst.as_ref().is_none_or(|w| score > w.0) {
             worst = Some((score, pages, process));
         }
@@ -126,11 +143,25 @@ pub fn oom_kill() -> bool {
     });
     super::exit::begin_group(&process, SIGKILL.number());
     crate::control::events::oom_kill(process.pid, name, pages);
-    drop(process);
-    if !super::thread::kill_pending() {
-        pause();
-    }
     true
+}
+
+/// Before a system call: what the kernel takes for itself cannot be refused, so the reserve that it comes from must not
+/// be used up. Below half of it somebody has to go.
+#[inline]
+pub(crate) fn keep_reserve(thread: &Thread) {
+    if frames::free_frames() < frames::reserve_frames() / 2 {
+        refill_reserve(thread);
+    }
+}
+
+#[cold]
+fn refill_reserve(thread: &Thread) {
+    while frames::free_frames() < frames::reserve_frames() / 2 && !thread.kill_pending() {
+        if !oom_kill() {
+            return;
+        }
+    }
 }
 
 /// Whether an allocation for a user failed because memory is out, and not because it asked for too much.

@@ -56,6 +56,7 @@ pub(crate) fn main(thread: Arc<Thread>, mut user: UserContext) {
 /// Answers a call. False when the thread must end.
 #[inline]
 fn system_call(thread: &Arc<Thread>, user: &mut UserContext) -> bool {
+    super::fault::keep_reserve(thread);
     let x0 = user.x[0];
     let mut call = Call {
         thread,

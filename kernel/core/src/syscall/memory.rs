@@ -164,6 +164,7 @@ fn populate(vm: &crate::vm::Vm, at: usize, len: usize, protection: Protection) {
             return;
         }
         page += PAGE;
+        crate::sched::cond_resched();
     }
 }
 
@@ -325,8 +326,11 @@ fn mincore(call: &mut Call<'_>) -> Result<usize> {
         let bytes: Vec<u8> = (done..done + n)
             .map(|i| u8::from(vm.is_resident(start + i * PAGE)))
             .collect();
-        UserSlice::new(to + done, n).write_prefix(&bytes)?;
+        UserSlice::new(to.wrapping_add(done), n).write_prefix(&bytes)?;
         done += n;
+        if crate::process::thread::kill_pending() {
+            return Err(Errno::EINTR);
+        }
         crate::sched::cond_resched();
     }
     Ok(0)

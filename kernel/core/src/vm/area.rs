@@ -176,6 +176,14 @@ impl Areas {
         }
     }
 
+    /// How many of the two ends of `start..end` lie inside an area, which would be cut there.
+    pub(super) fn cuts(&self, start: usize, end: usize) -> usize {
+        [start, end]
+            .into_iter()
+            .filter(|at| self.find(*at).is_some_and(|(first, _)| first < *at))
+            .count()
+    }
+
     /// Takes out everything in `start..end`.
     pub(super) fn remove(&mut self, start: usize, end: usize) -> Vec<(usize, Area)> {
         self.cut(start);

@@ -7,8 +7,10 @@ use super::shared::SharedMemory;
 use super::{HIGHEST, Inner, LOWEST, PAGE, PageSource, Vm};
 use crate::{Errno, Result};
 
-/// Most areas of one space (vm.max_map_count).
-const MOST_AREAS: usize = 65530;
+/// Most areas of one space (vm.max_map_count): Linux's number, or fewer where they would fill a small machine's memory.
+pub fn most_areas() -> usize {
+    (sis_machine::mm::frames::total_frames() / 8).min(65530)
+}
 
 /// Where a mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +142,10 @@ impl Vm {
     pub fn unmap(&self, start: usize, len: usize) -> Result<()> {
         let end = range_end(start, len)?;
         let mut inner = self.inner.lock();
+        // A hole in the middle of an area makes two of one.
+        if inner.areas.cuts(start, end) == 2 {
+            inner.check_areas(1)?;
+        }
         let gone = inner.areas.remove(start, end);
         inner.space.unmap_range(start, end);
         drop(inner);
@@ -165,6 +171,7 @@ impl Vm {
         if !inner.areas.covers(start, end) {
             return Err(Errno::ENOMEM);
         }
+        inner.check_areas(inner.areas.cuts(start, end))?;
         if protection.write
             && inner
                 .areas
@@ -345,20 +352,15 @@ impl Vm {
             label: moved.label,
             rules: Rules {
                 limit: address_limit,
+                // What is moved has been reserved, or was not to be.
+                is_reserved: new_len > old_len,
                 may_write: moved.may_write,
-                ..Rules::default()
             },
         })?;
-        let mut at = 0;
-        while at < old_len.min(new_len) {
-            if let Some((frame, rights)) = inner.space.take(old + at)
-                && inner.space.map(target + at, frame, rights).is_err()
-            {
-                // The page is lost for want of a table; the program sees it as never touched only if nothing is
-                // mapped, so end here and let the rest fault in afresh.
-                return Err(Errno::ENOMEM);
-            }
-            at += PAGE;
+        if inner.space.move_range(old, target, old_len.min(new_len)).is_err() {
+            let gone = inner.areas.remove(target, target + new_len);
+            drop(gone);
+            return Err(Errno::ENOMEM);
         }
         let gone = inner.areas.remove(old, old_end);
         inner.space.unmap_range(old, old_end);
@@ -403,6 +405,7 @@ impl Vm {
         if !inner.areas.covers(start, end) {
             return Err(Errno::ENOMEM);
         }
+        inner.check_areas(inner.areas.cuts(start, end))?;
         for (at, mut area) in inner.areas.remove(start, end) {
             area.skip_fork = skip;
             inner.areas.insert(at, area);
@@ -426,6 +429,15 @@ fn refuse_write_exec(p: Protection) -> Result<()> {
 }
 
 impl Inner {
+    /// `ENOMEM` when there is no room for `more` areas.
+    fn check_areas(&self, more: usize) -> Result<()> {
+        if self.areas.len() + more > most_areas() {
+            Err(Errno::ENOMEM)
+        } else {
+            Ok(())
+        }
+    }
+
     /// `ENOMEM` when `more` bytes would exceed what the space may have.
     fn check_limit(&self, more: usize, limit: u64) -> Result<()> {
         if limit == u64::MAX {
@@ -453,7 +465,7 @@ impl Inner {
         }
         let len = page_up(len).filter(|l| *l <= HIGHEST).ok_or(Errno::ENOMEM)?;
         refuse_write_exec(protection)?;
-        if self.areas.len() >= MOST_AREAS {
+        if self.areas.len() >= most_areas() {
             return Err(Errno::ENOMEM);
         }
         self.check_limit(len, rules.limit)?;

@@ -14,13 +14,13 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use sis_machine::mm::frames::Frame;
+use sis_machine::mm::frames::{self, Frame};
 use sis_machine::mm::uspace::{AddressSpace, SpaceHandle};
 use sis_machine::sync::{Mutex, Rank};
 
 pub use area::{Backing, Protection};
 pub use fault::{Access, Fault, fault_from_kernel, stats as fault_stats};
-pub use map::{MapRequest, Place, Rules, shared_anonymous};
+pub use map::{MapRequest, Place, Rules, most_areas, shared_anonymous};
 
 use crate::{Errno, Result};
 use area::Areas;
@@ -110,6 +110,11 @@ impl Vm {
                 if area.is_left_out_of_fork() {
                     continue;
                 }
+                // An area is a heap object, which cannot be refused: there are as many as the program likes.
+                if frames::free_frames() <= frames::reserve_frames() {
+                    out = Err(Errno::ENOMEM);
+                    break;
+                }
                 to.areas.insert(start, area.clone());
                 let cow = !area.is_shared();
                 if from.space.share_range(&mut to.space, start, area.end, cow).is_err() {
@@ -132,6 +137,14 @@ impl Vm {
     /// Pages that have a frame.
     pub fn resident_pages(&self) -> usize {
         self.inner.lock().space.resident_pages()
+    }
+
+    /// Pages that the kernel needs to know the space: tables and areas.
+    pub fn kernel_pages(&self) -> usize {
+        /// About how many areas a page of the heap describes.
+        const AREAS_IN_PAGE: usize = 24;
+        let inner = self.inner.lock();
+        inner.space.table_pages() + inner.areas.len() / AREAS_IN_PAGE
     }
 
     /// Pages of all areas, and of those that are private and writable.

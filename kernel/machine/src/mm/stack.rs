@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::frames::Frame;
+use super::frames::{self, Frame};
 use super::{PAGE_SHIFT, PAGE_SIZE, kspace};
 use crate::sync::{IrqLock, Rank};
 
@@ -43,8 +43,11 @@ pub(crate) struct KernelStack {
 }
 
 impl KernelStack {
-    /// A mapped stack, or `None` without memory.
+    /// A mapped stack, or `None` without memory: threads are made for users, who may not have the reserve.
     pub(crate) fn new() -> Option<Self> {
+        if frames::free_frames() <= frames::reserve_frames() {
+            return None;
+        }
         let slot = {
             let mut slots = SLOTS.lock();
             if let Some(slot) = slots.ready.pop() {

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::frames::Frame;
+use super::frames::{self, Frame};
 use super::{PAGE_SHIFT, PAGE_SIZE, USER_END, linear};
 use crate::sync::{IrqLock, Rank};
 use crate::{cpu, percpu};
@@ -249,6 +249,10 @@ impl AddressSpace {
             let entry = Self::entry_in(at, va >> (PAGE_SHIFT + 9 * level));
             let mut value = entry.load(Ordering::Relaxed);
             if value & VALID == 0 {
+                // Tables come from the reserve, but leave some of it to what cannot be refused.
+                if frames::free_frames() <= frames::reserve_frames() / 2 {
+                    return Err(NoMemory);
+                }
                 let frame = Frame::alloc_zeroed().ok_or(NoMemory)?;
                 value = (frame.into_pfn() << PAGE_SHIFT) as u64 | TABLE;
                 // The zeroes must be seen before the table is.
@@ -301,23 +305,50 @@ impl AddressSpace {
         Some((out, Prot::of(value)))
     }
 
-    /// Takes a page out and gives its frame and rights; for moving it elsewhere.
-    pub fn take(&mut self, va: usize) -> Option<(Frame, Prot)> {
-        if va >= USER_END {
-            return None;
+    /// Moves the pages of `from..from + len` to `to`, where nothing is mapped, with their rights. All or nothing.
+    pub fn move_range(&mut self, from: usize, to: usize, len: usize) -> Result<(), NoMemory> {
+        let end = from + len;
+        // Tables first: a page that has been taken out must find its place.
+        let mut at = from;
+        while let Some(va) = self.next_present(at, end) {
+            self.leaf_or_make(va - from + to)?;
+            at = va + PAGE_SIZE;
         }
-        let entry = self.leaf(va)?;
-        let value = entry.swap(0, Ordering::Relaxed);
-        if value & PRESENT == 0 {
-            return None;
+        let mut at = from;
+        let mut moved = false;
+        while let Some(va) = self.next_present(at, end) {
+            if let (Some(old), Some(new)) = (self.leaf(va), self.leaf(va - from + to)) {
+                new.store(old.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+                moved = true;
+            }
+            at = va + PAGE_SIZE;
         }
-        self.pages -= 1;
-        self.flush_page(va);
-        // SAFETY: (1) `map` gave this reference up; its entry is gone.
-        Some((
-            unsafe { Frame::from_pfn((value & ADDRESS) as usize >> PAGE_SHIFT) },
-            Prot::of(value),
-        ))
+        if moved {
+            self.flush_all();
+        }
+        Ok(())
+    }
+
+    /// The first mapped page in `at..end`.
+    fn next_present(&self, at: usize, end: usize) -> Option<usize> {
+        let mut va = at;
+        while va < end {
+            let mut table = self.root.frame.addr().0;
+            let mut step = PAGE_SIZE;
+            for level in [3usize, 2, 1] {
+                let value = Self::entry_in(table, va >> (PAGE_SHIFT + 9 * level)).load(Ordering::Relaxed);
+                if value & VALID == 0 {
+                    step = PAGE_SIZE << (9 * level);
+                    break;
+                }
+                table = value & ADDRESS;
+            }
+            if step == PAGE_SIZE && Self::entry_in(table, va >> PAGE_SHIFT).load(Ordering::Relaxed) & PRESENT != 0 {
+                return Some(va);
+            }
+            va = (va & !(step - 1)) + step;
+        }
+        None
     }
 
     /// Changes what a mapped page allows; false when nothing is mapped.

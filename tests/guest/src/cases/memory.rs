@@ -38,6 +38,8 @@ pub(super) static CASES: &[Case] = &[
     ("memory/mincore", mincore),
     ("memory/address-space-limit", address_space_limit),
     ("memory/fork-many-mappings", fork_many_mappings),
+    ("memory/area-limit", area_limit),
+    ("memory/mremap-sparse", mremap_sparse),
 ];
 
 const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
@@ -721,5 +723,49 @@ fn fork_many_mappings() -> Outcome {
     }
     let how = in_child(|| i32::from(!(0..600).step_by(2).all(|n| peek(at + n * PAGE) == n as u8)))?;
     same!(how, Ended::Exit(0), "600 mappings in a child");
+    Ok(())
+}
+
+/// Cutting a mapping into pieces ends in ENOMEM (vm.max_map_count), not in a kernel out of memory; a list of them all
+/// can be read, and all go at once.
+fn area_limit() -> Outcome {
+    let pages = 300_000;
+    // Before the limit is reached: afterwards the program gets no memory either.
+    let mut maps = vec![0_u8; 16 << 20];
+    let at = sys!(SYS_mmap, 0, pages * PAGE, RW, ANON | libc::MAP_NORESERVE, -1, 0).what("mmap")? as usize;
+    let mut cuts = 0;
+    let refused = (1..pages).step_by(2).find_map(|n| {
+        cuts += 1;
+        sys!(SYS_mprotect, at + n * PAGE, PAGE, libc::PROT_READ).err()
+    });
+    same!(refused, Some(Errno(libc::ENOMEM)), "what ends the cutting");
+    check!(cuts > 1000, "only {cuts} cuts were possible");
+    let file = open("/proc/self/maps", libc::O_RDONLY, 0).what("open maps")?;
+    let mut got = 0;
+    loop {
+        match sys!(SYS_read, &file, maps[got..].as_mut_ptr(), maps.len() - got).what("read maps")? {
+            0 => break,
+            n => got += n as usize,
+        }
+    }
+    check!(
+        maps[..got].iter().filter(|b| **b == b'\n').count() > cuts,
+        "not every piece is listed"
+    );
+    sys!(SYS_munmap, at, pages * PAGE).what("munmap of all the pieces")?;
+    Ok(())
+}
+
+/// Moving a huge mapping takes as long as the pages that are there, not as the addresses.
+fn mremap_sparse() -> Outcome {
+    let len = 1_usize << 38;
+    let at = sys!(SYS_mmap, 0, len, RW, ANON | libc::MAP_NORESERVE, -1, 0).what("mmap")? as usize;
+    poke(at + 5 * PAGE, 42);
+    poke(at + len - PAGE, 43);
+    let to = sys!(SYS_mmap, 0, len, libc::PROT_NONE, ANON | libc::MAP_NORESERVE, -1, 0).what("mmap")? as usize;
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    sys!(SYS_mremap, at, len, len, flags, to).what("mremap")?;
+    same!((peek(to + 5 * PAGE), peek(to + len - PAGE)), (42, 43), "what was moved");
+    check!(!is_readable(at + 5 * PAGE), "the old place is still mapped");
     Ok(())
 }

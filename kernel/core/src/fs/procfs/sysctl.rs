@@ -30,7 +30,6 @@ pub(super) fn add(tree: &Arc<Tree>) {
         ("sys/kernel/random/entropy_avail", "256"),
         ("sys/vm/overcommit_memory", "1"),
         ("sys/vm/overcommit_ratio", "50"),
-        ("sys/vm/max_map_count", "65530"),
         ("sys/vm/swappiness", "0"),
         ("sys/vm/mmap_min_addr", "65536"),
         ("sys/fs/pipe-user-pages-soft", "0"),
@@ -43,6 +42,7 @@ pub(super) fn add(tree: &Arc<Tree>) {
     let numbers: &[(&str, u64)] = &[
         ("sys/kernel/pid_max", u64::from(PID_MAX)),
         ("sys/kernel/threads-max", u64::from(PID_MAX)),
+        ("sys/vm/max_map_count", crate::vm::most_areas() as u64),
         ("sys/fs/nr_open", NR_OPEN),
         ("sys/fs/file-max", i64::MAX as u64),
         ("sys/fs/pipe-max-size", pipe::MAX_BYTES as u64),
