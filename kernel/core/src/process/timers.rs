@@ -22,6 +22,8 @@ use crate::{Errno, Result};
 const TIMERS_MAX: usize = 1024;
 /// CPU time is looked at no more often.
 const CPU_GRAIN_NS: u64 = 1_000_000;
+/// A period that is shorter is counted but not waited for: a timer of a nanosecond would keep its CPU in interrupts.
+const PERIOD_GRAIN_NS: u64 = 50_000;
 
 /// What an alarm counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +103,7 @@ impl Alarm {
             return (0, 0);
         };
         let before = self.get();
-        let backing = next_ns.and_then(|n| self.back(&process, n));
+        let backing = next_ns.and_then(|n| self.back(&process, n, 0));
         let old = {
             let mut state = self.state.lock();
             state.next_ns = next_ns;
@@ -122,13 +124,17 @@ impl Alarm {
         (next.map_or(0, |n| n.saturating_sub(now).max(1)), interval)
     }
 
-    /// The timer of the monotonic clock for a moment of this clock.
-    fn back(self: &Arc<Self>, process: &Process, next_ns: u64) -> Option<Timer> {
+    /// The timer of the monotonic clock for a moment of this clock, at least `least_ns` from now.
+    fn back(self: &Arc<Self>, process: &Process, next_ns: u64, least_ns: u64) -> Option<Timer> {
         let deadline = match self.clock {
-            Clock::Monotonic => next_ns,
+            Clock::Monotonic => next_ns.max(now_ns().saturating_add(least_ns)),
             clock => {
                 let left = next_ns.saturating_sub(clock.now(process));
-                let least = if matches!(clock, Clock::Wall) { 0 } else { CPU_GRAIN_NS };
+                let least = if matches!(clock, Clock::Wall) {
+                    least_ns
+                } else {
+                    CPU_GRAIN_NS
+                };
                 now_ns().saturating_add(left.max(least))
             }
         };
@@ -194,7 +200,7 @@ impl Expire for Alarm {
             }
             state.next_ns
         };
-        let backing = next.and_then(|n| self.back(&process, n));
+        let backing = next.and_then(|n| self.back(&process, n, PERIOD_GRAIN_NS));
         let old = core::mem::replace(&mut self.state.lock().timer, backing);
         drop(old);
         if count > 0 {

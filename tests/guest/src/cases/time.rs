@@ -16,6 +16,7 @@ pub(super) static CASES: &[Case] = &[
     ("time/itimer-real", itimer_real),
     ("time/itimer-interval", itimer_interval),
     ("time/posix-timer-or-refuse", posix_timer_or_refuse),
+    ("time/timer-of-a-nanosecond", timer_of_a_nanosecond),
     ("time/gettimeofday", gettimeofday),
     ("time/clock-settime", clock_settime),
     ("time/times-and-rusage", times_and_rusage),
@@ -282,6 +283,29 @@ fn posix_timer_or_refuse() -> Outcome {
     same!(alarms(), 1, "signals");
     sys!(SYS_timer_delete, id).what("timer_delete")?;
     refused("deleted twice", sys!(SYS_timer_delete, id), libc::EINVAL)
+}
+
+/// Timers with the shortest period, many of them, leave the CPU to the program.
+fn timer_of_a_nanosecond() -> Outcome {
+    let mut event = [0_u32; 16];
+    event[3] = libc::SIGEV_NONE as u32;
+    for _ in 0..32 {
+        let mut id = -1_i32;
+        match sys!(SYS_timer_create, libc::CLOCK_MONOTONIC, event.as_ptr(), &raw mut id) {
+            Err(Errno(libc::ENOSYS)) => return Ok(()),
+            other => other.what("timer_create")?,
+        };
+        let setting = [0_u64, 1, 0, 1];
+        sys!(SYS_timer_settime, id, 0, setting.as_ptr(), 0).what("timer_settime")?;
+    }
+    let end = now_ns(libc::CLOCK_MONOTONIC) + 200_000_000;
+    let mut calls = 0;
+    while now_ns(libc::CLOCK_MONOTONIC) < end {
+        sys!(SYS_getppid).what("getppid")?;
+        calls += 1;
+    }
+    check!(calls > 100, "only {calls} calls in 200 ms");
+    Ok(())
 }
 
 fn gettimeofday() -> Outcome {
