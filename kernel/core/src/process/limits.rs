@@ -79,7 +79,7 @@ pub struct Rlimit {
 }
 
 /// The most descriptors a process may have (fs.nr_open).
-pub const NR_OPEN: u64 = 1 << 20;
+pub const NR_OPEN: u64 = 1 << 16;
 
 /// A process's limits.
 #[derive(Clone, Debug)]
@@ -100,7 +100,8 @@ impl Limits {
         set(Resource::Stack, 8 << 20, INFINITY);
         set(Resource::Core, 0, INFINITY);
         set(Resource::Processes, processes, processes);
-        set(Resource::Files, 1024, 524_288);
+        // INR_OPEN_CUR and INR_OPEN_MAX. What a call takes from the heap for each descriptor (poll, dup2) stays small.
+        set(Resource::Files, 1024, 4096);
         set(Resource::LockedMemory, 8 << 20, 8 << 20);
         set(Resource::PendingSignals, processes, processes);
         set(Resource::MessageQueue, 819_200, 819_200);

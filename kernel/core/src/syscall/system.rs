@@ -15,7 +15,7 @@ use sis_machine::{cpu, firmware, log};
 
 use super::{Call, Row, built, partial};
 use crate::process::cred::Capability;
-use crate::process::limits::{INFINITY, NR_OPEN, Resource, Rlimit};
+use crate::process::limits::{NR_OPEN, Resource, Rlimit};
 use crate::process::table;
 use crate::user::{UserPtr, UserSlice};
 use crate::{Errno, Result, random, sched, uts};
@@ -138,14 +138,11 @@ fn set_limit(
     if new.soft > new.hard {
         return Err(Errno::EINVAL);
     }
-    if resource == Resource::Files && new.hard > NR_OPEN && new.hard != INFINITY {
+    if resource == Resource::Files && new.hard > NR_OPEN {
         return Err(Errno::EPERM);
     }
     let old = process.limit(resource);
     if new.hard > old.hard && !call.thread.cred().has(Capability::SysResource) {
-        return Err(Errno::EPERM);
-    }
-    if resource == Resource::Files && new.hard == INFINITY {
         return Err(Errno::EPERM);
     }
     process.set_limit(resource, new);

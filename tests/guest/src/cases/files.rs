@@ -31,6 +31,7 @@ pub(super) static CASES: &[Case] = &[
     ("files/flock", flock),
     ("files/path-descriptor", path_descriptor),
     ("files/devices", devices),
+    ("files/descriptor-limit", descriptor_limit),
 ];
 
 const RWC: i32 = libc::O_RDWR | libc::O_CREAT;
@@ -729,4 +730,25 @@ fn devices() -> Outcome {
         sys!(SYS_ioctl, &null, libc::TCGETS, bytes.as_mut_ptr()),
         libc::ENOTTY,
     )
+}
+
+/// The highest descriptor that the hard limit allows, and a poll of as many: neither may cost more than the kernel has.
+fn descriptor_limit() -> Outcome {
+    let mut limit = [0_u64; 2];
+    sys!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0, limit.as_mut_ptr()).what("prlimit64")?;
+    let most = limit[1];
+    let raised = [most, most];
+    sys!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, raised.as_ptr(), 0).what("prlimit64 up to the hard limit")?;
+    let null = open("/dev/null", libc::O_RDWR, 0).what("open")?;
+    let top = fd(sys!(SYS_dup3, &null, most - 1, 0), "dup3 to the highest descriptor")?;
+    same!(top.0 as u64, most - 1, "the descriptor");
+    refused("one more", sys!(SYS_dup3, &null, most, 0), libc::EBADF)?;
+    let count = most.min(1 << 20) as usize;
+    let watched: Vec<[i32; 2]> = vec![[null.0, i32::from(libc::POLLOUT)]; count];
+    same!(
+        sys!(SYS_ppoll, watched.as_ptr(), count, 0, 0, 0),
+        Ok(count as i64),
+        "descriptors that poll says are ready"
+    );
+    Ok(())
 }
