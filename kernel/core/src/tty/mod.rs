@@ -257,6 +257,9 @@ impl File for TtyFile {
             self.tty.port.send(&out);
             done += n;
             sched::cond_resched();
+            if crate::process::thread::kill_pending() {
+                break;
+            }
         }
         Ok((done, 0))
     }
