@@ -136,13 +136,13 @@ pub(crate) fn clone(thread: &Arc<Thread>, user: &UserContext, request: &Request)
 fn check_count(thread: &Thread) -> Result<()> {
     let table = table::lock();
     let most = max_threads();
-    if table.thread_count() >= most {
+    if table.load() >= most {
         return Err(Errno::EAGAIN);
     }
     let cred = thread.cred();
     let limit = thread.process.limit(Resource::Processes).soft;
     let is_exempt = cred.uid == 0 || cred.has(Capability::SysResource) || cred.has(Capability::SysAdmin);
-    if is_exempt || (table.thread_count() as u64) < limit {
+    if is_exempt || (table.load() as u64) < limit {
         return Ok(());
     }
     let own = table.processes().filter(|p| p.uid() == cred.uid).count() as u64;

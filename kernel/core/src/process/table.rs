@@ -106,9 +106,9 @@ impl Table {
         self.groups.get(&pgid).map_or(&[], Vec::as_slice)
     }
 
-    /// Number of threads.
-    pub(crate) fn thread_count(&self) -> usize {
-        self.threads.len()
+    /// Number of threads, or of processes where more of them are zombies, which have none.
+    pub(crate) fn load(&self) -> usize {
+        self.threads.len().max(self.processes.len())
     }
 
     /// Finds a free number; `EAGAIN` when there is none.
