@@ -115,7 +115,7 @@ fn proposal(asker: &mut Client, follower: &Client, ms: u64) -> Result<Proposal, 
     println!("{made:?}");
     check!(made.expires_ns > made.created_ns && !made.reason.is_empty(), "{made:?}");
     let waiting = approvals(asker)?;
-    check!(waiting.iter().any(|p| *p == made), "{waiting:?} does not have {made:?}");
+    check!(waiting.contains(&made), "{waiting:?} does not have {made:?}");
     same!(status(asker)?.pending as usize, waiting.len(), "how many wait");
     Ok(made)
 }
