@@ -56,7 +56,7 @@ pub fn snapshot() -> Metrics {
         unknown_syscalls: Some(syscall::table::unknown_count()),
         processes: count(table::process_count()),
         threads: count(table::thread_count()),
-        net: Some(net_counters()),
+        net: net_counters(),
         disk: None,
         temperature_milli_c: init::facts().and_then(|f| f.temperature?.read_millicelsius().ok()),
         boot_time_ns: Some(init::boot_time_ns()).filter(|ns| *ns > 0),
@@ -80,9 +80,9 @@ fn cpu_times(cpu: usize) -> CpuTimes {
     }
 }
 
-fn net_counters() -> NetCounters {
-    let sum = net::totals();
-    NetCounters {
+fn net_counters() -> Option<NetCounters> {
+    let sum = net::totals()?;
+    Some(NetCounters {
         rx_packets: sum.rx_packets,
         rx_bytes: sum.rx_bytes,
         rx_errors: sum.rx_errors,
@@ -91,7 +91,7 @@ fn net_counters() -> NetCounters {
         tx_bytes: sum.tx_bytes,
         tx_errors: sum.tx_errors,
         tx_drops: sum.tx_dropped,
-    }
+    })
 }
 
 /// External fragmentation: the share of free memory in blocks that are too small for 2 MiB, 0 to 100. `None` when the

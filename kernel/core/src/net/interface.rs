@@ -151,14 +151,14 @@ impl Interface {
     }
 }
 
-/// What all interfaces but the loopback have counted, for metrics.
-pub fn totals() -> NetStats {
+/// What all interfaces but the loopback have counted, for metrics; `None` where there is no other.
+pub fn totals() -> Option<NetStats> {
     stack::with(|s| {
         s.interfaces()
             .iter()
             .filter(|i| !i.is_loopback())
             .map(Interface::stats)
-            .fold(NetStats::default(), |a, b| NetStats {
+            .reduce(|a, b| NetStats {
                 rx_packets: a.rx_packets + b.rx_packets,
                 rx_bytes: a.rx_bytes + b.rx_bytes,
                 rx_dropped: a.rx_dropped + b.rx_dropped,
