@@ -430,7 +430,10 @@ impl<'a> Source<'a> {
 
     /// Takes everything into a new buffer of at most `most` bytes.
     pub fn take_vec(&mut self, most: usize) -> Result<Vec<u8>> {
-        let mut out = alloc::vec![0u8; self.remaining().min(most)];
+        let len = self.remaining().min(most);
+        let mut out = Vec::new();
+        out.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+        out.resize(len, 0);
         let n = self.take(&mut out)?;
         out.truncate(n);
         Ok(out)

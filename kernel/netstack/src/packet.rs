@@ -33,7 +33,16 @@ pub const ICMPV6: u8 = 58;
 /// Adds bytes to a ones' complement sum; all pieces but the last have even length.
 pub fn sum(start: u64, data: &[u8]) -> u64 {
     let mut total = start;
-    let mut words = data.chunks_exact(4);
+    let mut blocks = data.chunks_exact(16);
+    for b in &mut blocks {
+        if let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *b {
+            total += u64::from(u32::from_be_bytes([a, b, c, d]))
+                + u64::from(u32::from_be_bytes([e, f, g, h]))
+                + u64::from(u32::from_be_bytes([i, j, k, l]))
+                + u64::from(u32::from_be_bytes([m, n, o, p]));
+        }
+    }
+    let mut words = blocks.remainder().chunks_exact(4);
     for w in &mut words {
         if let [a, b, c, d] = *w {
             total += u64::from(u32::from_be_bytes([a, b, c, d]));
@@ -464,6 +473,11 @@ pub fn tcp_reset(ip: &IpHeader, segment: &[u8]) -> Option<Vec<u8>> {
         id: 0,
     };
     Some(head.packet(&out))
+}
+
+/// Whether a TCP segment's checksum holds.
+pub fn tcp_is_sound(ip: &IpHeader, segment: &[u8]) -> bool {
+    segment.len() >= 20 && fold(sum(pseudo_header(ip.src, ip.dst, TCP, segment.len()), segment)) == 0
 }
 
 /// Whether an ICMP (IPv4) message's checksum holds.

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use smoltcp::iface::{Config as IfaceConfig, Interface, SocketHandle, SocketSet, SocketStorage};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint};
@@ -104,12 +104,23 @@ impl Device for Link<'_> {
         let mut caps = DeviceCapabilities::default();
         caps.medium = Medium::Ip;
         caps.max_transmission_unit = self.mtu;
+        // Whoever hands packets in has checked them.
+        caps.checksum.ipv4 = Checksum::Tx;
+        caps.checksum.tcp = Checksum::Tx;
         caps
     }
 }
 
 fn at(ns: u64) -> Instant {
     Instant::from_micros(i64::try_from(ns / 1000).unwrap_or(i64::MAX))
+}
+
+/// A buffer of zeros; `None` without memory.
+fn zeros(len: usize) -> Option<Vec<u8>> {
+    let mut v = Vec::new();
+    v.try_reserve_exact(len).ok()?;
+    v.resize(len, 0);
+    Some(v)
 }
 
 fn endpoint(a: SocketAddr) -> IpEndpoint {
@@ -121,7 +132,7 @@ fn endpoint(a: SocketAddr) -> IpEndpoint {
 }
 
 impl Connection {
-    fn new(setup: &Setup, now_ns: u64) -> Self {
+    fn new(setup: &Setup, now_ns: u64) -> Option<Self> {
         let mut config = IfaceConfig::new(HardwareAddress::Ip);
         config.random_seed = setup.seed;
         let mut none = Packets::new();
@@ -135,26 +146,26 @@ impl Connection {
             // A prefix of 0 bits: everything is on the link, so no routes are needed here.
             let _ = addrs.push(IpCidr::new(endpoint(setup.local).addr, 0));
         });
-        let rx = tcp::SocketBuffer::new(vec![0; setup.receive_bytes]);
-        let tx = tcp::SocketBuffer::new(vec![0; setup.send_bytes]);
+        let rx = tcp::SocketBuffer::new(zeros(setup.receive_bytes)?);
+        let tx = tcp::SocketBuffer::new(zeros(setup.send_bytes)?);
         let mut socket = tcp::Socket::new(rx, tx);
         socket.set_congestion_control(tcp::CongestionControl::Reno);
         let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY]);
         let handle = sockets.add(socket);
-        Self {
+        Some(Self {
             interface,
             sockets,
             handle,
             local: setup.local,
             remote: setup.remote,
             mtu: setup.mtu,
-        }
+        })
     }
 
     /// Starts to connect: the SYN is among the packets of the next [`Self::poll`]. `None` for addresses that cannot be
-    /// connected (unspecified, port 0, two families).
+    /// connected (unspecified, port 0, two families), and without memory.
     pub fn connect(setup: &Setup, now_ns: u64) -> Option<Self> {
-        let mut c = Self::new(setup, now_ns);
+        let mut c = Self::new(setup, now_ns)?;
         let socket = c.sockets.get_mut::<tcp::Socket<'_>>(c.handle);
         socket
             .connect(c.interface.context(), endpoint(setup.remote), endpoint(setup.local))
@@ -162,9 +173,9 @@ impl Connection {
         Some(c)
     }
 
-    /// Waits for the SYN that the caller hands in next.
+    /// Waits for the SYN that the caller hands in next. `None` without memory.
     pub fn accept(setup: &Setup, now_ns: u64) -> Option<Self> {
-        let mut c = Self::new(setup, now_ns);
+        let mut c = Self::new(setup, now_ns)?;
         let local = endpoint(setup.local);
         let listen = IpListenEndpoint {
             addr: Some(local.addr),
@@ -197,7 +208,8 @@ impl Connection {
         self.socket().state()
     }
 
-    /// Takes an IP packet of this connection in; what it answers is added to `out`.
+    /// Takes an IP packet of this connection, whose checksums hold, in; what it answers
+    /// at once is added to `out`; [`Self::poll`] sends the rest.
     pub fn process(&mut self, now_ns: u64, packet: &[u8], out: &mut Packets) {
         let mut link = Link {
             incoming: Some(packet),
@@ -206,7 +218,6 @@ impl Connection {
         };
         self.interface
             .poll_ingress_single(at(now_ns), &mut link, &mut self.sockets);
-        self.poll(now_ns, out);
     }
 
     /// Sends what is due now: data, acknowledgements, retransmissions. A bounded number of packets is added to `out`.

@@ -75,6 +75,7 @@ impl Wire {
                 let b = self.b.get_or_insert_with(|| Connection::accept(&s, now).unwrap());
                 let mut out = Packets::new();
                 b.process(now, ip, &mut out);
+                b.poll(now, &mut out);
                 self.to_a.extend(out);
             }
             while let Some(p) = self.to_a.pop_front() {
@@ -83,6 +84,7 @@ impl Wire {
                 }
                 let mut out = Packets::new();
                 self.a.process(self.now, &p[ETHERNET..], &mut out);
+                self.a.poll(self.now, &mut out);
                 self.to_b.extend(out);
             }
         }
@@ -216,6 +218,7 @@ proptest::proptest! {
         let mut theirs = 1000u32;
         if connected {
             c.process(now, &segment(them, us, (theirs, 0, 2, 4096), &[], &[]), &mut out);
+            c.poll(now, &mut out);
             let (_, answer) = parse_ip(&out[0][ETHERNET..]).unwrap();
             ours = u32::from_be_bytes(answer[4..8].try_into().unwrap()).wrapping_add(1);
             theirs += 1;
@@ -231,6 +234,7 @@ proptest::proptest! {
             out.clear();
             let data = [5u8; 1460];
             c.process(now, &segment(them, us, (seq, ack, flags, window), &options, &data[..len]), &mut out);
+            c.poll(now, &mut out);
             assert!(out.len() <= BURST + 1);
             let mut buf = [0; 1000];
             let n = c.peek(&mut buf);

@@ -179,7 +179,8 @@ pub(crate) fn connect(stack: &mut Stack, how: &Opening, socket: &Arc<TcpSocket>)
         return Err(Errno::ENOBUFS);
     }
     let now = time::now_ns();
-    let conn = Connection::connect(&setup, now).ok_or(Errno::EINVAL)?;
+    // The addresses were checked: it is memory that is missing.
+    let conn = Connection::connect(&setup, now).ok_or(Errno::ENOBUFS)?;
     let id = stack.connections.insert(conn, socket, None);
     settle(stack, now, id);
     Ok(id)
@@ -190,6 +191,11 @@ pub(crate) fn work<R>(stack: &mut Stack, id: ConnId, f: impl FnOnce(&mut Connect
     let out = f(&mut stack.connections.all.get_mut(&id)?.conn);
     settle(stack, time::now_ns(), id);
     Some(out)
+}
+
+/// Copies what a connection has received, without taking it.
+pub(crate) fn peek(stack: &mut Stack, id: ConnId, out: &mut [u8]) -> Option<usize> {
+    stack.connections.all.get_mut(&id).map(|e| e.conn.peek(out))
 }
 
 /// Looks at a connection.
@@ -238,6 +244,9 @@ pub(crate) fn abandon(stack: &mut Stack, id: ConnId, abort: bool) {
 
 /// A TCP segment came in for one of our addresses.
 pub(crate) fn input(stack: &mut Stack, now: u64, index: u32, ip: &IpHeader, whole: &[u8], segment: &[u8]) {
+    if !packet::tcp_is_sound(ip, segment) {
+        return;
+    }
     let Some((src_port, dst_port)) = packet::ports(segment) else {
         return;
     };

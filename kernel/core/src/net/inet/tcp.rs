@@ -526,7 +526,7 @@ impl TcpSocket {
     fn take_chunk(&self, id: ConnId, message: &mut Incoming<'_, '_>) -> Result<usize> {
         let mut chunk = self.receiving.lock();
         chunk.resize(message.data.remaining().min(CHUNK), 0);
-        let Some(got) = stack::with(|s| connections::work(s, id, |c| c.peek(&mut chunk))) else {
+        let Some(got) = stack::with(|s| connections::peek(s, id, &mut chunk)) else {
             return Ok(0);
         };
         let n = message.data.put(chunk.get(..got).unwrap_or_default())?;
