@@ -52,6 +52,8 @@ impl<T: ?Sized> Mutex<T> {
             "a sleeping lock ({:?}) was taken while a spinning lock was held",
             self.rank
         );
+        #[cfg(debug_assertions)]
+        task::sleep_rank_acquire(self.rank);
         if self
             .locked
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
