@@ -33,9 +33,10 @@ const DEAD: u8 = 3;
 pub trait Scheduler: Sync {
     /// Puts a task that may run again on a run queue. Interrupt-safe.
     fn enqueue(&self, task: &Arc<Task>);
-    /// Chooses this CPU's next task and switches to it. `current` stays runnable if [`Task::is_runnable`]. Called with
-    /// interrupts masked.
-    fn schedule(&self);
+    /// Chooses this CPU's next task and switches to it. `stays`: the running task wants to go on and waits its turn.
+    /// Otherwise it has parked or ended, and is never put on a queue here, not even if it has been unparked meanwhile:
+    /// whoever did that enqueues it, once. Called with interrupts masked.
+    fn schedule(&self, stays: bool);
     /// Interrupt of number `irq` on this CPU; called with interrupts masked.
     fn interrupt(&self, irq: u32);
     /// A fault that kernel code took on a user address while copying; true when it was mended. Called with interrupts
@@ -262,7 +263,7 @@ pub fn park() {
     {
         Ok(_) => {
             if let Some(s) = scheduler() {
-                s.schedule();
+                s.schedule(false);
             }
         }
         Err(_) => task.state.store(RUNNING, Ordering::SeqCst),
@@ -275,7 +276,7 @@ pub fn reschedule() {
     debug_assert!(!percpu::holds_spin(), "a task yielded while it held a spinning lock");
     let irq = cpu::irq_save();
     if let Some(s) = scheduler() {
-        s.schedule();
+        s.schedule(true);
     }
     cpu::irq_restore(irq);
 }
@@ -286,7 +287,7 @@ pub fn exit() -> ! {
     cpu::irq_disable();
     task.state.store(DEAD, Ordering::SeqCst);
     if let Some(s) = scheduler() {
-        s.schedule();
+        s.schedule(false);
     }
     unreachable!("a dead task was scheduled");
 }

@@ -172,7 +172,7 @@ pub(crate) fn idle_loop() -> ! {
         cpu::irq_disable();
         if percpu::get().need_resched.swap(false, Ordering::SeqCst) || queue(id).lock().len() > 0 {
             idle_flag(id).store(false, Ordering::SeqCst);
-            CORE.schedule();
+            CORE.schedule(true);
             cpu::irq_enable();
             continue;
         }
@@ -184,7 +184,7 @@ pub(crate) fn idle_loop() -> ! {
         }
         if steal_possible(id) {
             idle_flag(id).store(false, Ordering::SeqCst);
-            CORE.schedule();
+            CORE.schedule(true);
             cpu::irq_enable();
             continue;
         }
@@ -259,7 +259,7 @@ impl Scheduler for Core {
         cpu::irq_restore(irq);
     }
 
-    fn schedule(&self) {
+    fn schedule(&self, stays: bool) {
         let me = cpu::id().0 as usize;
         percpu::get().need_resched.store(false, Ordering::SeqCst);
         let now = time::now_ns();
@@ -279,7 +279,7 @@ impl Scheduler for Core {
             } else {
                 let scaled = ran * 1024 / u64::from(e.weight.load(Ordering::Relaxed).max(1));
                 let v = e.vruntime.fetch_add(scaled, Ordering::Relaxed) + scaled;
-                if current.is_runnable() && !current.queued.swap(true, Ordering::AcqRel) {
+                if stays && !current.queued.swap(true, Ordering::AcqRel) {
                     q.insert(v, task::current_arc());
                 }
             }
