@@ -86,7 +86,7 @@ fn stat() -> String {
         }
         writeln!(out, "intr {interrupts}")?;
         writeln!(out, "ctxt {}", sched::context_switches())?;
-        writeln!(out, "btime {}", (wall_ns() - now_ns().min(wall_ns())) / NS)?;
+        writeln!(out, "btime {}", wall_ns().saturating_sub(now_ns()) / NS)?;
         writeln!(out, "processes {}", table::made_count())?;
         writeln!(out, "procs_running {}", sched::runnable())?;
         writeln!(out, "procs_blocked 0")?;
