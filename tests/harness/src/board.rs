@@ -7,13 +7,18 @@ use regex::bytes::Regex;
 use sis_qemu::lines::{BOOT_MARKERS, Event};
 use sis_qemu::shell::Output;
 use sis_qemu::{Console, Machine, Qmp};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// From power on to the prompt, on a busy host.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a crash's report may take.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(4);
+/// So long without a byte is the end of a crash's report.
+const QUIET: Duration = Duration::from_millis(300);
 /// How much of the console a failure shows.
 const TAIL_BYTES: usize = 6000;
 
@@ -25,6 +30,8 @@ pub struct Board {
     machine: Machine,
     _slot: Slot,
     expects_panic: bool,
+    /// A failure has told of the crash already.
+    has_told: Cell<bool>,
     markers: Vec<usize>,
     metrics: BTreeMap<String, i64>,
     checks: Vec<(String, bool)>,
@@ -38,6 +45,7 @@ impl Board {
             machine,
             _slot: slot,
             expects_panic,
+            has_told: Cell::new(false),
             markers: Vec::new(),
             metrics: BTreeMap::new(),
             checks: Vec::new(),
@@ -203,6 +211,9 @@ impl Board {
 
     /// A failure with the end of the console in it, for a test's own findings.
     pub fn failure(&self, message: impl std::fmt::Display) -> Failure {
+        if self.has_panicked() && !self.has_told.replace(true) {
+            self.wait_quiet();
+        }
         let text = self.console.text();
         let tail = text.get(text.len().saturating_sub(TAIL_BYTES)..).unwrap_or_default();
         let mut console = String::from_utf8_lossy(tail).replace('\r', "");
@@ -212,6 +223,20 @@ impl Board {
             console.push_str(&log);
         }
         Failure::with_console(format_args!("{message} (in {})", self.folder().display()), console)
+    }
+
+    /// A crash's report is on its way when its first line has been seen.
+    fn wait_quiet(&self) {
+        let deadline = Instant::now() + REPORT_TIMEOUT;
+        let mut length = 0;
+        while Instant::now() < deadline && !self.console.has_ended() {
+            let now = self.console.text().len();
+            if now == length {
+                return;
+            }
+            length = now;
+            std::thread::sleep(QUIET);
+        }
     }
 
     fn take_events(&mut self) {
@@ -230,12 +255,12 @@ impl Board {
 }
 
 impl Drop for Board {
-    /// A crash that nothing happened to wait for still fails the test.
+    /// A crash that no failure has told of still fails the test.
     fn drop(&mut self) {
         for name in ["console.sock", "qmp.sock", "console.lock", "initrd"] {
             let _ = std::fs::remove_file(self.folder().join(name));
         }
-        if self.has_panicked() && !self.expects_panic && !std::thread::panicking() {
+        if self.has_panicked() && !self.expects_panic && !self.has_told.get() && !std::thread::panicking() {
             panic!("{}", self.failure("the kernel crashed during the test"));
         }
     }

@@ -111,8 +111,15 @@ fn a_crash_fails_a_wait_at_once_with_the_end_of_the_console() -> Result<()> {
         crashed.contains("the kernel crashed") && crashed.contains("last words"),
         "{crashed}"
     );
+    assert!(crashed.contains("Call trace"), "the whole report is shown: {crashed}");
+    drop(board);
+
+    let board = init("sleep 3")?.append("panic=0").start()?;
+    while !board.has_panicked() {
+        std::thread::sleep(SECOND / 10);
+    }
     let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(board)));
-    assert!(dropped.is_err(), "a crash fails the test, waited for or not");
+    assert!(dropped.is_err(), "a crash that nothing waited for fails the test too");
     Ok(())
 }
 
