@@ -382,10 +382,10 @@ impl Action {
         }
     }
 
-    /// As a person types it.
-    pub(crate) fn shell(&self) -> String {
+    /// As a person types it who is root, or not.
+    pub(crate) fn shell(&self, is_root: bool) -> String {
         let words = self.words.join(" ");
-        let sudo = if self.needs_root { "sudo " } else { "" };
+        let sudo = if self.needs_root && !is_root { "sudo " } else { "" };
         match &self.input {
             Some(input) => format!("{sudo}{words} <<'END'\n{input}END"),
             None => format!("{sudo}{words}"),
@@ -437,7 +437,10 @@ mod tests {
             need(Remedy::Target("t")),
             need(Remedy::ForeignArchitecture),
         ];
-        let words: Vec<String> = plan(&workspace, &missing).iter().map(Action::shell).collect();
+        let words: Vec<String> = plan(&workspace, &missing)
+            .iter()
+            .map(|action| action.shell(false))
+            .collect();
         assert_eq!(
             words,
             [

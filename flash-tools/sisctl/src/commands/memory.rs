@@ -148,13 +148,13 @@ pub(crate) fn effect_line(effect: &Effect) -> String {
     if let Some(by) = &effect.decided_by {
         line.push_str(&format!("  by {by}"));
     }
-    if let (Some(before), Some(after)) = (effect.before, effect.after) {
-        let (before, after) = (before.mean_ns as f64 / 1000.0, after.mean_ns as f64 / 1000.0);
-        line.push_str(&format!("  mean fault {before:.1} -> {after:.1} us"));
-    }
+    // The board's sentence has the figures in it; without one they are told here.
     if !effect.reason.is_empty() {
         line.push_str("  ");
         line.push_str(&effect.reason);
+    } else if let (Some(before), Some(after)) = (effect.before, effect.after) {
+        let (before, after) = (before.mean_ns as f64 / 1000.0, after.mean_ns as f64 / 1000.0);
+        line.push_str(&format!("  mean fault {before:.1} -> {after:.1} us"));
     }
     line
 }

@@ -162,6 +162,7 @@ fn foreground(context: &Context, board: &Board, wishes: &Run) -> Outcome {
     }
     machine.stop();
     RunState::forget(machine.run_folder());
+    context.report.say(format_args!("\r\n{} has ended", board.name));
     ended(&mut machine)
 }
 

@@ -34,10 +34,9 @@ pub(crate) fn ensure(context: &Context, is_agreed: bool, is_dry: bool) -> Outcom
         print_commands(&actions);
         return Ok(());
     }
-    let is_root = rustix::process::geteuid().is_root();
     let needs_root = actions.iter().any(|action| action.needs_root);
     let is_known = needs::os_release("ID").is_some_and(|name| name == "debian") && needs::has_program("apt-get");
-    if needs_root && (!is_known || (!is_root && !needs::has_program("sudo"))) {
+    if needs_root && (!is_known || (!is_root() && !needs::has_program("sudo"))) {
         print_commands(&actions);
         let why = if is_known {
             "neither root nor sudo is to be had"
@@ -54,7 +53,7 @@ pub(crate) fn ensure(context: &Context, is_agreed: bool, is_dry: bool) -> Outcom
         return Err(Failure::new("setup.declined", "nothing was installed").exit(Exit::Missing));
     }
     for action in &actions {
-        carry_out(context, action, is_root)?;
+        carry_out(context, action)?;
     }
     match needs::all(&context.workspace)
         .into_iter()
@@ -73,9 +72,13 @@ pub(crate) fn ensure(context: &Context, is_agreed: bool, is_dry: bool) -> Outcom
     }
 }
 
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 fn print_commands(actions: &[Action]) {
     for action in actions {
-        println!("# {}\n{}", action.what, action.shell());
+        println!("# {}\n{}", action.what, action.shell(is_root()));
     }
 }
 
@@ -96,16 +99,20 @@ fn agrees(actions: &[Action]) -> Outcome<bool> {
     Ok(matches!(answer.trim(), "" | "y" | "Y" | "yes"))
 }
 
-fn carry_out(context: &Context, action: &Action, is_root: bool) -> Outcome<()> {
+fn carry_out(context: &Context, action: &Action) -> Outcome<()> {
     let step = context.report.step(action.what);
     let failed = |why: String| {
         Failure::new(
             "setup.failed",
-            format_args!("{}: {}\n{why}", action.what, action.shell()),
+            format_args!("{}: {}\n{why}", action.what, action.shell(is_root())),
         )
         .exit(Exit::Missing)
     };
-    let sudo: &[&str] = if action.needs_root && !is_root { &["sudo"] } else { &[] };
+    let sudo: &[&str] = if action.needs_root && !is_root() {
+        &["sudo"]
+    } else {
+        &[]
+    };
     let mut words = sudo.iter().copied().chain(action.words.iter().map(String::as_str));
     let mut command = Command::new(words.next().unwrap_or_default());
     let mut child = command
@@ -125,7 +132,7 @@ fn carry_out(context: &Context, action: &Action, is_root: bool) -> Outcome<()> {
     }
     let output = child.wait_with_output().or_fail("setup.failed")?;
     if output.status.success() {
-        step.done(action.shell().lines().next().unwrap_or_default());
+        step.done(action.shell(is_root()).lines().next().unwrap_or_default());
         return Ok(());
     }
     let said = [output.stdout, output.stderr].concat();

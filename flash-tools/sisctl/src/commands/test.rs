@@ -10,11 +10,13 @@ use counts::Counts;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use steps::{Kind, Step};
 
 /// How much of a failed step's output is shown.
 const SHOWN_LINES: usize = 150;
+/// How long the consoles of past tests are kept.
+const LOG_AGE: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) fn run(context: &Context, wishes: &Test) -> Outcome {
     let steps = steps::all(&context.workspace, wishes)?;
@@ -39,6 +41,7 @@ pub(crate) fn run(context: &Context, wishes: &Test) -> Outcome {
     }
     let logs = context.workspace.root().join("target/sis/logs");
     std::fs::create_dir_all(&logs).or_fail("test.logs")?;
+    forget_old_runs(&logs);
 
     let start = Instant::now();
     let (mut total, mut results) = (Counts::default(), Vec::new());
@@ -76,6 +79,22 @@ pub(crate) fn run(context: &Context, wishes: &Test) -> Outcome {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Each board of each test leaves a folder; a day later nobody looks at it any more.
+fn forget_old_runs(logs: &Path) {
+    let is_old = |path: &Path| {
+        let age = path
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .map(|time| time.elapsed().unwrap_or_default());
+        path.is_dir() && age.is_ok_and(|age| age > LOG_AGE)
+    };
+    let entries = std::fs::read_dir(logs).into_iter().flatten().filter_map(Result::ok);
+    for path in entries.map(|entry| entry.path()).filter(|path| is_old(path)) {
+        // What cannot be removed stays until the next time.
+        let _ = std::fs::remove_dir_all(path);
+    }
 }
 
 fn run_step(context: &Context, step: &Step, logs: &Path) -> Outcome<(Counts, f64)> {
