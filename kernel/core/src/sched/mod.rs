@@ -117,6 +117,8 @@ pub fn ext(task: &Task) -> &TaskExt {
 static QUEUES: [IrqLock<RunQueue>; MAX_CPUS] = [const { IrqLock::new(Rank::RunQueue, RunQueue::new()) }; MAX_CPUS];
 static IDLE: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 static IDLE_NS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+static SHOWN_IDLE_NS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+static SHOWN_SYSTEM_NS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static USER_NS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static SWITCHES: AtomicU64 = AtomicU64::new(0);
 
@@ -496,12 +498,19 @@ pub fn cpu_times(cpu: usize) -> CpuTimes {
             idle_ns += now.saturating_sub(q.since_ns + irq_ns.saturating_sub(q.since_irq_ns));
         }
     }
+    let system_ns = now.saturating_sub(user_ns + idle_ns + irq_ns);
     CpuTimes {
         user_ns,
-        idle_ns,
+        idle_ns: SHOWN_IDLE_NS.get(cpu).map_or(idle_ns, |s| never_back(s, idle_ns)),
         irq_ns,
-        system_ns: now.saturating_sub(user_ns + idle_ns + irq_ns),
+        system_ns: SHOWN_SYSTEM_NS.get(cpu).map_or(system_ns, |s| never_back(s, system_ns)),
     }
+}
+
+/// What was shown last, or `now` if that is more. A CPU that is on its way from one task to the next books the time in
+/// between a moment after a reader has counted it elsewhere; without this a reader could see a clock go back.
+fn never_back(shown: &AtomicU64, now: u64) -> u64 {
+    shown.fetch_max(now, Ordering::Relaxed).max(now)
 }
 
 /// Context switches since boot, all CPUs.
