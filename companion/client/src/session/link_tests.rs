@@ -59,6 +59,7 @@ struct Model {
     now_ms: u64,
     wants_connection: bool,
     is_connected: bool,
+    connected_at_ms: u64,
     epoch: u64,
     head: u64,
     streams: Vec<ServerStream>,
@@ -88,6 +89,7 @@ impl Model {
             now_ms: 0,
             wants_connection: false,
             is_connected: false,
+            connected_at_ms: 0,
             epoch: 1,
             head: 0,
             streams: Vec::new(),
@@ -106,7 +108,14 @@ impl Model {
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Connect => self.wants_connection = true,
-                Output::Disconnect(code) => panic!("the session gives up: {code:?}"),
+                // The one reason to give a connection up: its greeting stays unanswered for too long.
+                Output::Disconnect(code) => {
+                    let is_greeting = self.streams.iter().any(|s| matches!(s.purpose, Purpose::Greeting));
+                    let is_overdue = self.now_ms >= self.connected_at_ms + 10_000;
+                    assert!(is_greeting && is_overdue, "the session gives up: {code:?}");
+                    self.streams.clear();
+                    self.is_connected = false;
+                }
                 Output::OpenStream { stream, bytes, .. } => self.accept(stream, &bytes),
                 Output::CloseStream(stream) => self.streams.retain(|other| other.id != stream),
                 Output::State(LinkState::Refused { reason }) => panic!("{reason}"),
@@ -290,6 +299,7 @@ impl Model {
                 }
                 if comes_about {
                     self.is_connected = true;
+                    self.connected_at_ms = self.now_ms;
                     self.session.on_connected(self.now_ms);
                 } else {
                     let why = Disconnect {
