@@ -17,6 +17,8 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::indexing_slicing)]
 
+extern crate alloc;
+
 pub mod addr;
 pub mod block;
 pub mod clock;
@@ -30,7 +32,9 @@ pub mod sensor;
 pub mod spec;
 
 pub use addr::{BusAddr, CpuId, IrqNumber, MAX_CPUS, Mpidr, PhysAddr};
-pub use block::{BlockDevice, BlockError};
+pub use block::{
+    BlockCompletion, BlockDevice, BlockError, BlockLimits, BlockOp, BlockRequest, SECTOR_BYTES, ScatterList, Segment,
+};
 pub use clock::{Clock, Timeout, WallClock, delay_ns, wait_until};
 pub use console::ConsoleDevice;
 pub use dma::{DmaBuffer, OutOfRange};
