@@ -20,8 +20,9 @@ use sis_machine::{BootInfo, firmware, irq, log, tree};
 use sis_soc_bcm2711 as soc;
 
 use crate::map::registers;
+use crate::usb;
 
-type BoardMailbox = Mailbox<Mmio, DmaMemory, MonotonicClock>;
+pub(crate) type BoardMailbox = Mailbox<Mmio, DmaMemory, MonotonicClock>;
 
 /// What the machine calls when memory works.
 pub fn main(info: BootInfo) -> ! {
@@ -40,7 +41,7 @@ pub fn main(info: BootInfo) -> ! {
         name: String::from(info.fdt.root().str("model").unwrap_or("Raspberry Pi 4")),
         console,
         cpu_power: spin_table(&info),
-        nets: Vec::new(),
+        nets: usb::network(&info, mailbox),
         entropy: entropy(&info),
         wall_clock: None,
         temperature: mailbox.map(|m| m as &dyn TemperatureSensor),

@@ -69,6 +69,7 @@ mod tag {
     pub(super) const CLOCK_RATE: u32 = 0x0003_0002;
     pub(super) const TEMPERATURE: u32 = 0x0003_0006;
     pub(super) const THROTTLED: u32 = 0x0003_0046;
+    pub(super) const SET_POWER_STATE: u32 = 0x0002_8001;
     pub(super) const SET_GPIO_STATE: u32 = 0x0003_8041;
 }
 
@@ -86,6 +87,16 @@ pub enum ClockId {
     Core = 4,
     /// The newer SD host's.
     Emmc2 = 12,
+}
+
+/// Devices whose power the firmware switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PowerDevice {
+    /// The older SD host.
+    SdCard = 0,
+    /// The USB-C port's controller.
+    Usb = 3,
 }
 
 /// A range of physical memory.
@@ -311,6 +322,15 @@ impl<R: Registers, B: DmaBuffer, K: Clock> Mailbox<R, B, K> {
     /// Why the firmware slows the cores down, as a set of bits (Raspberry Pi documentation, `vcgencmd get_throttled`).
     pub fn throttled(&self) -> Result<u32, MailboxError> {
         self.get(tag::THROTTLED, &[0]).map(|[bits]| bits)
+    }
+
+    /// Gives a device power, and waits until it is stable; whether it has power then (not when the firmware does not know
+    /// the device).
+    pub fn power_on(&self, device: PowerDevice) -> Result<bool, MailboxError> {
+        // Bit 0: on; bit 1 of the request: wait, of the answer: no such device.
+        let mut answer = [device as u32, 0];
+        self.property(tag::SET_POWER_STATE, &[device as u32, 3], &mut answer)?;
+        Ok(answer[1] & 3 == 1)
     }
 
     /// Sets a pin of the firmware's GPIO expander (128 + its number; 132 is the SD card's voltage).

@@ -61,6 +61,13 @@ pub const POWER: DeviceSpec = DeviceSpec {
     irqs: &[],
 };
 
+/// The USB 2.0 controller of the USB-C port (not in the manual). Its role is the tree's `dr_mode`.
+pub const USB: DeviceSpec = DeviceSpec {
+    compatible: &["brcm,bcm2708-usb", "brcm,bcm2835-usb"],
+    registers: &[RegisterRange::new(0xfe98_0000, 0x1_0000)],
+    irqs: &[IrqLine::level_spi(73)],
+};
+
 /// The random number generator (not in the manual). QEMU's `raspi4b` has none, and takes the node out of the tree: touch
 /// it only when the tree has it.
 pub const RNG: DeviceSpec = DeviceSpec {

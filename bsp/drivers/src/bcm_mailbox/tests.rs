@@ -4,7 +4,7 @@ use std::vec;
 use sis_hal::{BusAddr, MacAddr, TemperatureError, TemperatureSensor};
 
 use super::sim::SimVideoCore;
-use super::{ClockId, Mailbox, MailboxError, MemoryRange};
+use super::{ClockId, Mailbox, MailboxError, MemoryRange, PowerDevice};
 use crate::sim::{Absent, Sim, SimClock, SimDma};
 
 const BUS: BusAddr = BusAddr(0xc010_0000);
@@ -39,6 +39,15 @@ fn asks_for_a_clock_by_its_number() {
     let bench = Bench::answering(0x30002, &[2, 48_000_000]);
     assert_eq!(bench.mailbox().clock_rate_hz(ClockId::Uart), Ok(48_000_000));
     assert_eq!(bench.sim.device().requests, [(0x30002, vec![2])]);
+}
+
+#[test]
+fn power_is_asked_for_and_waited_for() {
+    let bench = Bench::answering(0x28001, &[3, 1]);
+    assert_eq!(bench.mailbox().power_on(PowerDevice::Usb), Ok(true));
+    assert_eq!(bench.sim.device().requests, [(0x28001, vec![3, 3])]);
+    bench.sim.device().properties.insert(0x28001, vec![3, 2]);
+    assert_eq!(bench.mailbox().power_on(PowerDevice::Usb), Ok(false), "no such device");
 }
 
 #[test]
