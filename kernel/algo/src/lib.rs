@@ -32,4 +32,5 @@ pub mod exec;
 pub mod fdt;
 pub mod futex;
 pub mod interval_map;
+pub mod screen;
 pub mod vdso;
