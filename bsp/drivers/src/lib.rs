@@ -27,6 +27,7 @@ pub mod bcm_power;
 pub mod bcm_thermal;
 mod busy;
 pub mod dwc2;
+pub mod framebuffer;
 pub mod gicv2;
 pub mod gicv3;
 pub mod pl011;

@@ -168,6 +168,12 @@ pub const LEGACY_DMA_ALIAS: u64 = 0xc000_0000;
 /// How much memory the legacy masters reach.
 pub const LEGACY_DMA_LIMIT: PhysAddr = PhysAddr(0x4000_0000);
 
+/// Where the CPU sees what the VideoCore allocated: bus addresses carry its cache's alias in their upper two bits (firmware's
+/// wiki, "Accessing mailboxes").
+pub const fn frame_buffer_address(bus: BusAddr) -> PhysAddr {
+    PhysAddr(bus.0 & (LEGACY_DMA_LIMIT.0 - 1))
+}
+
 /// How a legacy master addresses the `len_bytes` from `address` on, or `None` when it does not reach all of them.
 pub const fn legacy_bus_addr(address: PhysAddr, len_bytes: u64) -> Option<BusAddr> {
     match address.checked_add(len_bytes) {
