@@ -63,6 +63,10 @@ pub(crate) fn part(bytes: &[u8], from: usize, to: usize) -> Result<&[u8], Error>
 /// Tables for eight bytes at a time.
 const CRC32C: [[u32; 256]; 8] = crc32c_tables();
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "computed when this is compiled: a wrong index would not compile"
+)]
 const fn crc32c_tables() -> [[u32; 256]; 8] {
     let mut tables = [[0; 256]; 8];
     let mut i = 0;
@@ -89,8 +93,9 @@ const fn crc32c_tables() -> [[u32; 256]; 8] {
     tables
 }
 
-const fn entry(table: usize, byte: u32) -> u32 {
-    CRC32C[table][(byte & 0xff) as usize]
+fn entry(table: usize, byte: u32) -> u32 {
+    let of = CRC32C.get(table).and_then(|t| t.get((byte & 0xff) as usize));
+    of.copied().unwrap_or(0)
 }
 
 /// CRC-32C (RFC 3720, B.4) going on from `crc`, without the inversions at both ends, as ext4 uses it.

@@ -23,7 +23,6 @@ const INCOMPAT_FAST_COMMIT: u32 = 32;
 
 const TAG_ESCAPED: u32 = 1;
 const TAG_SAME_UUID: u32 = 2;
-const TAG_DELETED: u32 = 4;
 const TAG_LAST: u32 = 8;
 const UUID: usize = 16;
 
@@ -105,9 +104,9 @@ impl LogSuper {
             }
             out.len = out.len.checked_sub(blocks).ok_or(BAD)?;
         }
-        let checksums = (incompat & INCOMPAT_CSUM_V2 != 0) as u32
-            + (incompat & INCOMPAT_CSUM_V3 != 0) as u32
-            + (compat & COMPAT_CHECKSUM != 0) as u32;
+        let checksums = u32::from(incompat & INCOMPAT_CSUM_V2 != 0)
+            + u32::from(incompat & INCOMPAT_CSUM_V3 != 0)
+            + u32::from(compat & COMPAT_CHECKSUM != 0);
         if be32_at(&out.raw, 0xc)? as usize != block_bytes
             || out.first == 0
             || out.first.checked_add(4).is_none_or(|n| n > out.len)
@@ -155,7 +154,7 @@ impl LogSuper {
         (self.compat, self.incompat) != before
     }
 
-    pub(super) fn to_block(&mut self, block_bytes: usize) -> Result<Vec<u8>, Error> {
+    pub(super) fn seal(&mut self, block_bytes: usize) -> Result<Vec<u8>, Error> {
         let raw = &mut self.raw;
         // Features exist in the second version only.
         put_be32(raw, 4, 4)?;
@@ -366,7 +365,6 @@ impl Features {
             if flags & TAG_LAST != 0 {
                 break;
             }
-            let _ = TAG_DELETED;
         }
         Ok(out)
     }

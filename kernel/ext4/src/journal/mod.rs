@@ -201,7 +201,7 @@ impl Journal {
 
     fn write_head<D: Disk>(&mut self, disk: &D) -> Result<(), Error> {
         let (block, _) = self.disk_block(0)?;
-        let bytes = self.head.to_block(self.block_bytes)?;
+        let bytes = self.head.seal(self.block_bytes)?;
         Ok(disk.write_through(self.offset(block), &bytes)?)
     }
 
