@@ -3,14 +3,18 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use sis_hal::{BlockError, BlockOp, SECTOR_BYTES};
 use sis_machine::mm::PAGE_SIZE;
 use sis_machine::mm::frames::Frame;
 use sis_machine::mm::scatter::FramePiece;
+use sis_machine::sync::{Mutex, MutexGuard, Rank};
 
+use super::claim::Users;
 use super::disk::Disk;
 use super::io::{Io, IoWait, Tracked};
+use super::partitions::PartitionInfo;
 use super::stats::Stats;
 use crate::{Errno, Result};
 
@@ -23,6 +27,8 @@ pub enum Durability {
     Stable,
 }
 
+/// How far is read ahead: 128 KiB, as on Linux.
+const READ_AHEAD_SECTORS: u64 = 256;
 /// Sectors of zeros that are written at once where the device cannot do it by itself.
 const ZEROS_AT_ONCE: u64 = 2048;
 
@@ -38,6 +44,12 @@ pub struct Volume {
     stats: Arc<Stats>,
     /// Of the disk, where this is a partition.
     whole: Option<Arc<Stats>>,
+    info: Option<PartitionInfo>,
+    users: Users,
+    /// BLKRASET: what programs asked to be read ahead, in sectors.
+    read_ahead_sectors: AtomicU64,
+    /// Held while part of a block is changed.
+    partial: Mutex<()>,
 }
 
 impl Volume {
@@ -51,11 +63,22 @@ impl Volume {
             device_number,
             stats: Arc::default(),
             whole: None,
+            info: None,
+            users: Users::default(),
+            read_ahead_sectors: AtomicU64::new(READ_AHEAD_SECTORS),
+            partial: Mutex::new(Rank::Device, ()),
         }
     }
 
     /// A part of this one; the range was checked.
-    pub(super) fn part(&self, number: u32, first_sector: u64, sector_count: u64, name: String, device: u64) -> Self {
+    pub(super) fn part(
+        &self,
+        number: u32,
+        (first_sector, sector_count): (u64, u64),
+        name: String,
+        device: u64,
+        info: PartitionInfo,
+    ) -> Self {
         Self {
             disk: self.disk,
             number,
@@ -65,6 +88,10 @@ impl Volume {
             device_number: device,
             stats: Arc::default(),
             whole: Some(self.stats.clone()),
+            info: Some(info),
+            users: Users::default(),
+            read_ahead_sectors: AtomicU64::new(READ_AHEAD_SECTORS),
+            partial: Mutex::new(Rank::Device, ()),
         }
     }
 
@@ -116,6 +143,29 @@ impl Volume {
     /// Its counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// What the partition table says of it; `None` for a whole disk.
+    pub fn info(&self) -> Option<&PartitionInfo> {
+        self.info.as_ref()
+    }
+
+    /// How far to read ahead, in sectors: 256, or what a program has set (BLKRASET).
+    pub fn read_ahead_sectors(&self) -> u64 {
+        self.read_ahead_sectors.load(Ordering::Relaxed)
+    }
+
+    /// Sets how far to read ahead.
+    pub fn set_read_ahead_sectors(&self, sectors: u64) {
+        self.read_ahead_sectors.store(sectors, Ordering::Relaxed);
+    }
+
+    pub(super) fn users(&self) -> &Users {
+        &self.users
+    }
+
+    pub(super) fn lock_partial(&self) -> MutexGuard<'_, ()> {
+        self.partial.lock()
     }
 
     /// Starts I/Os; each is told of by [`super::IoDone`], errors of the arguments included. Does not wait for the device,

@@ -50,7 +50,7 @@ const NUM_QUEUES: usize = CONFIG + 34;
 const MAX_DISCARD_SECTORS: usize = CONFIG + 36;
 const MAX_WRITE_ZEROES_SECTORS: usize = CONFIG + 48;
 
-/// The most bytes of a request: what Linux's default is for disks that say nothing, and what 254 pages hold.
+/// The most sectors of a request: 1280 KiB, as Linux takes for disks that say nothing.
 const REQUEST_SECTORS_MAX: u32 = 2560;
 /// How often the configuration is read until it holds still.
 const TRIES: usize = 16;

@@ -11,10 +11,11 @@ use super::super::ProbeError;
 use super::super::dma::{Buffers, KernelMemory};
 use crate::mm::{frames, linear};
 
-/// Descriptors of a queue, and requests that it holds where descriptors lie in tables of their own.
-pub(super) const DEPTH: usize = 256;
-/// Segments of a request: with header and status its table of descriptors is one page.
-pub(super) const SEGMENTS_MAX: u32 = 254;
+/// Descriptors of a queue, and requests that it holds where descriptors lie in tables of their own. The crate keeps its
+/// notes of them by value: twice as many overflow a stack.
+pub(super) const DEPTH: usize = 128;
+/// Segments of a request: with header and status no more descriptors than the queue has.
+pub(super) const SEGMENTS_MAX: u32 = DEPTH as u32 - 2;
 
 const TYPE_IN: u32 = 0;
 const TYPE_OUT: u32 = 1;
