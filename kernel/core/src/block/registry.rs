@@ -101,6 +101,8 @@ pub fn attach(port: &DiskPort) -> Result<Arc<Volume>> {
     let numbers = port.kind.numbers(index);
     let disk = Disk::start(name, port.device)?;
     sis_machine::irq::register(irq, trigger, init::leak(|| disk.interrupt())).map_err(|_| Errno::EIO)?;
+    // What happened before anybody listened.
+    disk.interrupt();
     let volume = Arc::new(Volume::whole(disk, make_dev(numbers.major, numbers.first_minor)));
     let l = disk.limits();
     sis_machine::info!(

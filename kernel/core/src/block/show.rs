@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt::Write;
 
 use super::registry;
@@ -13,10 +14,21 @@ use crate::fs::sysfs;
 use crate::fs::virt_tree::Entry;
 use crate::{Errno, Result};
 
+/// Every disk with its partitions behind it.
+fn in_order() -> Vec<Arc<Volume>> {
+    let mut all = registry::all();
+    let position = |v: &Volume| {
+        let (major, minor) = split_dev(v.disk_number());
+        (major, minor, v.number())
+    };
+    all.sort_by_key(|v| position(v));
+    all
+}
+
 /// /proc/partitions (proc(5)).
 pub fn proc_partitions() -> String {
     let mut out = String::from("major minor  #blocks  name\n\n");
-    for v in registry::all() {
+    for v in in_order() {
         let (major, minor) = split_dev(v.device_number());
         let _ = writeln!(out, "{major:4}  {minor:7} {:>10} {}", v.sector_count() / 2, v.name());
     }
@@ -26,7 +38,7 @@ pub fn proc_partitions() -> String {
 /// /proc/diskstats (Linux's Documentation/admin-guide/iostats.rst).
 pub fn proc_diskstats() -> String {
     let mut out = String::new();
-    for v in registry::all() {
+    for v in in_order() {
         let (major, minor) = split_dev(v.device_number());
         let _ = writeln!(out, "{major:4} {minor:7} {} {}", v.name(), v.stats().line());
     }

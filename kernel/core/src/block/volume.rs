@@ -41,6 +41,7 @@ pub struct Volume {
     sector_count: u64,
     name: String,
     device_number: u64,
+    disk_number: u64,
     stats: Arc<Stats>,
     /// Of the disk, where this is a partition.
     whole: Option<Arc<Stats>>,
@@ -61,6 +62,7 @@ impl Volume {
             sector_count: disk.limits().sector_count,
             name: disk.name.clone(),
             device_number,
+            disk_number: device_number,
             stats: Arc::default(),
             whole: None,
             info: None,
@@ -86,6 +88,7 @@ impl Volume {
             sector_count,
             name,
             device_number: device,
+            disk_number: self.disk_number,
             stats: Arc::default(),
             whole: Some(self.stats.clone()),
             info: Some(info),
@@ -93,6 +96,11 @@ impl Volume {
             read_ahead_sectors: AtomicU64::new(READ_AHEAD_SECTORS),
             partial: Mutex::new(Rank::Device, ()),
         }
+    }
+
+    /// The device number of the disk that it is on.
+    pub(super) fn disk_number(&self) -> u64 {
+        self.disk_number
     }
 
     /// The disk that it is on.

@@ -106,6 +106,8 @@ impl VirtioBlk {
             queues,
         };
         device.serial = device.ask_serial();
+        // Its interrupt came before anybody listened; left alone, it would hide the next where the line is edge-triggered.
+        acknowledge(&device.registers);
         Ok(Box::leak(Box::new(device)))
     }
 
