@@ -119,7 +119,7 @@ impl Request {
     }
 
     /// The request for the device.
-    fn to_device(&mut self, tag: u64, limits: &BlockLimits) -> Result<BlockRequest, BlockError> {
+    fn for_device(&mut self, tag: u64, limits: &BlockLimits) -> Result<BlockRequest, BlockError> {
         if let Memory::Pieces(pieces) = &mut self.memory {
             let list = FrameScatter::new(core::mem::take(pieces), limits.segment_bytes_max);
             self.memory = Memory::List(Arc::new(list.map_err(|e| match e {
@@ -217,7 +217,7 @@ impl Queue {
         let (uses, flight) = self.flights.get_mut(place)?;
         *uses = uses.wrapping_add(1);
         let tag = u64::from(*uses) << 32 | place as u64;
-        let out = match request.to_device(tag, limits) {
+        let out = match request.for_device(tag, limits) {
             Ok(out) => out,
             Err(e) => return Some(Err((request, e))),
         };
