@@ -47,6 +47,7 @@ pub fn main(info: BootInfo) -> ! {
         console,
         cpu_power: spin_table(&info),
         nets: usb::network(&info, mailbox),
+        disks: Vec::new(),
         entropy: entropy(&info),
         wall_clock: None,
         temperature: mailbox.map(|m| m as &dyn TemperatureSensor),
