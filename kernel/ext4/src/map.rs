@@ -50,6 +50,14 @@ impl<D: Disk> Volume<D> {
         result
     }
 
+    /// Whether a file's map is made of extents: then parts of it can have places and still read as zeros.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Disk`].
+    pub fn has_extents(&mut self, ino: u32) -> Result<bool, Error> {
+        self.raw(ino)?.has_extents()
+    }
+
     pub(crate) fn map_of(&mut self, raw: &Raw, block: u32, most: u32) -> Result<Mapping, Error> {
         let most = most.max(1);
         if !raw.has_extents()? {

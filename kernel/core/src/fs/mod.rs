@@ -19,6 +19,7 @@ pub mod devfs;
 pub mod device;
 pub mod epoll;
 pub mod eventfd;
+pub mod ext4;
 pub mod file;
 pub mod flags;
 pub mod initramfs;

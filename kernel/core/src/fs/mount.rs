@@ -55,6 +55,10 @@ pub trait FileSystem: Send + Sync {
     fn sync(&self) -> Result<()> {
         Ok(())
     }
+    /// Leaves a clean file system behind, which nothing changes any more: the machine stops.
+    fn shut_down(&self) -> Result<()> {
+        self.sync()
+    }
 }
 
 static NEXT_ANON_DEVICE: AtomicU32 = AtomicU32::new(1);
@@ -333,5 +337,14 @@ pub fn all() -> Vec<Arc<Mount>> {
 pub fn sync_all() {
     for m in all() {
         let _ = m.superblock.fs.sync();
+    }
+}
+
+/// Leaves every file system clean: the machine stops.
+pub fn shut_down_all() {
+    for m in all().iter().rev() {
+        if let Err(e) = m.superblock.fs.shut_down() {
+            sis_machine::error!("{}: {e}", m.source);
+        }
     }
 }

@@ -5,11 +5,14 @@ use alloc::vec::Vec;
 
 use sis_machine::sync::{Rank, SpinLock};
 
-use super::devfs;
+use super::inode::FileType;
+use super::walk::Base;
+use super::{devfs, ext4, kernel_base};
 use super::mount::SuperBlock;
 use super::tmpfs::TmpFs;
 use super::{procfs, sysfs};
-use crate::{Errno, Result};
+use crate::process::thread;
+use crate::{Errno, Result, block};
 
 /// A kind of file system.
 #[derive(Clone, Copy)]
@@ -50,7 +53,33 @@ const BUILT_IN: &[Kind] = &[
         needs_device: false,
         open: |_, _| Ok(devfs::superblock()),
     },
+    Kind {
+        name: "ext3",
+        needs_device: true,
+        open: |source, options| ext4::open(&device(source)?, options),
+    },
+    Kind {
+        name: "ext2",
+        needs_device: true,
+        open: |source, options| ext4::open(&device(source)?, options),
+    },
+    Kind {
+        name: "ext4",
+        needs_device: true,
+        open: |source, options| ext4::open(&device(source)?, options),
+    },
 ];
+
+/// The disk or partition whose node is at a path.
+fn device(source: &str) -> Result<Arc<block::Volume>> {
+    let base = thread::try_current().map_or_else(kernel_base, |t| Base::of(&t));
+    let node = base.resolve(source.as_bytes(), true)?;
+    let inode = node.inode();
+    if inode.kind() != FileType::BlockDevice {
+        return Err(Errno::ENOTBLK);
+    }
+    block::find(inode.metadata().rdev).ok_or(Errno::ENXIO)
+}
 
 /// Adds a kind; later ones of the same name win.
 pub fn register(kind: Kind) {

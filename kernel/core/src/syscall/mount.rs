@@ -73,7 +73,12 @@ fn mount(call: &mut Call<'_>) -> Result<usize> {
             return Err(Errno::EINVAL);
         }
         if flags & MS_BIND == 0 {
-            at.mount.superblock().fs().remount(&text(call, 4)?)?;
+            let mut options = text(call, 4)?;
+            if registry::find(at.mount.superblock().fs().kind()).is_ok_and(|k| k.needs_device) {
+                let is_read_only = mount_flags.contains(MountFlags::RDONLY);
+                options.push_str(if is_read_only { ",ro" } else { ",rw" });
+            }
+            at.mount.superblock().fs().remount(&options)?;
         }
         at.mount.set_flags(mount_flags);
         return Ok(0);
@@ -110,7 +115,11 @@ fn mount(call: &mut Call<'_>) -> Result<usize> {
     }
     let kind = registry::find(&text(call, 2)?)?;
     let source = text(call, 0)?;
-    let superblock = (kind.open)(&source, &text(call, 4)?)?;
+    let mut options = text(call, 4)?;
+    if kind.needs_device && mount_flags.contains(MountFlags::RDONLY) {
+        options.push_str(",ro");
+    }
+    let superblock = (kind.open)(&source, &options)?;
     let top = superblock.root().clone();
     let mut kept = mount_flags;
     if !kept.contains(MountFlags::NOATIME) {

@@ -33,8 +33,10 @@ pub enum Rank {
     AddressSpace = 8,
     /// Pages of one file (taken inside a page fault).
     PageCache = 9,
-    /// A journal or a device queue that sleeps.
-    Device = 10,
+    /// A mounted file system's metadata: held while it waits for its disk.
+    FileSystem = 10,
+    /// A device queue that sleeps.
+    Device = 11,
     /// Any other sleeping lock that takes no sleeping lock inside.
     SleepLeaf = 15,
 

@@ -1,0 +1,423 @@
+//! ext2, ext3 and ext4 on a disk: the face of [`sis_ext4`] to the rest of the kernel.
+//!
+//! | module | story |
+//! |---|---|
+//! | `disk` | the disk that the file system stands on |
+//! | `node` | files: attributes and names |
+//! | `content` | regular files: where their pages are kept, and open ones |
+//! | `options` | mount(8)'s |
+//!
+//! The volume is behind one sleeping lock ([`Rank::FileSystem`]), held while it waits for the disk. Content does not pass
+//! through it: pages are read and written beside it, once it has said where.
+
+mod content;
+mod disk;
+mod node;
+mod options;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use sis_ext4::{Change, Error, MountError, Volume};
+use sis_machine::sync::{Mutex, Rank, SpinLock};
+
+use super::cache::{self, Flusher, Wait};
+use super::inode::{Inode, now};
+use super::mount::{FileSystem, SuperBlock, Usage};
+use crate::block::{self, Claim};
+use crate::poll::Events;
+use crate::time::Deadline;
+use crate::wait::{Sleep, WaitQueue};
+use crate::{Errno, Result, sched};
+
+use disk::BlockDisk;
+use node::Node;
+use options::{OnError, Options};
+
+/// EXT4_SUPER_MAGIC (statfs(2)), of ext2 and ext3 too.
+const MAGIC: u64 = 0xef53;
+
+/// What an error of the crate is to programs.
+fn errno_of(e: Error) -> Errno {
+    match e {
+        Error::Disk(_) => Errno::EIO,
+        Error::Corrupt(_) => Errno::EUCLEAN,
+        Error::ReadOnly => Errno::EROFS,
+        Error::NotFound => Errno::ENOENT,
+        Error::Exists => Errno::EEXIST,
+        Error::NotDirectory => Errno::ENOTDIR,
+        Error::IsDirectory => Errno::EISDIR,
+        Error::NotEmpty => Errno::ENOTEMPTY,
+        Error::NoSpace => Errno::ENOSPC,
+        Error::TooManyLinks => Errno::EMLINK,
+        Error::NameTooLong => Errno::ENAMETOOLONG,
+        Error::TooLarge => Errno::EFBIG,
+        Error::NoAttribute => Errno::ENODATA,
+        Error::Range => Errno::ERANGE,
+        Error::Invalid => Errno::EINVAL,
+        Error::Unsupported => Errno::EOPNOTSUPP,
+    }
+}
+
+/// What the files of one file system share.
+struct Shared {
+    /// None once it is unmounted.
+    volume: Mutex<Option<Volume<BlockDisk>>>,
+    device: Arc<block::Volume>,
+    name: String,
+    block_bytes: usize,
+    /// Files in use, by number.
+    nodes: SpinLock<BTreeMap<u32, Weak<Node>>>,
+    /// Writes content back.
+    flusher: Arc<Flusher>,
+    /// Files that nobody has any more: perhaps to be freed, perhaps with times to be written.
+    gone: SpinLock<Vec<(u32, Option<Change>)>>,
+    wake: WaitQueue,
+    has_work: AtomicBool,
+    /// An error has been told of in the log.
+    has_told: AtomicBool,
+    commit_s: AtomicU32,
+    on_error: SpinLock<OnError>,
+    is_read_only: AtomicBool,
+    file_bytes_max: u64,
+    claim: SpinLock<Option<Claim>>,
+}
+
+impl Shared {
+    /// Does something with the volume.
+    fn with<T>(&self, f: impl FnOnce(&mut Volume<BlockDisk>) -> core::result::Result<T, Error>) -> Result<T> {
+        let mut guard = self.volume.lock();
+        let volume = guard.as_mut().ok_or(Errno::EIO)?;
+        let out = f(volume);
+        if volume.has_failed() && !self.has_told.swap(true, Ordering::Relaxed) {
+            self.is_read_only.store(true, Ordering::Relaxed);
+            let why = out.as_ref().err().map_or(Error::Corrupt("an error"), |e| *e);
+            sis_machine::error!("ext4: {}: {why}; mounted read-only from now on, run e2fsck", self.name);
+            if *self.on_error.lock() == OnError::Panic {
+                panic!("ext4: {}: {why} (errors=panic)", self.name);
+            }
+        }
+        out.map_err(errno_of)
+    }
+
+    /// There is something for the thread to do.
+    fn poke(&self) {
+        self.has_work.store(true, Ordering::Release);
+        self.wake.wake_all(Events::READ);
+    }
+
+    /// The file with this number.
+    fn node(self: &Arc<Self>, ino: u32) -> Result<Arc<Node>> {
+        loop {
+            if let Some(n) = self.nodes.lock().get(&ino).and_then(Weak::upgrade) {
+                return Ok(n);
+            }
+            let inode = self.with(|v| v.inode(ino))?;
+            let node = Node::new(self, &inode);
+            let mut nodes = self.nodes.lock();
+            match nodes.get(&ino).and_then(Weak::upgrade) {
+                // Somebody was faster.
+                Some(other) => {
+                    drop(nodes);
+                    drop(node);
+                    return Ok(other);
+                }
+                None => {
+                    nodes.insert(ino, Arc::downgrade(&node));
+                    return Ok(node);
+                }
+            }
+        }
+    }
+
+    /// Forgets a file, unless somebody has it again.
+    fn forget(&self, ino: u32) {
+        let mut nodes = self.nodes.lock();
+        if nodes.get(&ino).is_some_and(|n| n.strong_count() == 0) {
+            nodes.remove(&ino);
+        }
+    }
+
+    /// Frees files that nobody has any more and that have no names.
+    fn evict_gone(&self) {
+        loop {
+            let gone = core::mem::take(&mut *self.gone.lock());
+            if gone.is_empty() {
+                return;
+            }
+            for (ino, times) in gone {
+                self.forget(ino);
+                if self.nodes.lock().contains_key(&ino) {
+                    continue;
+                }
+                // What fails is told in the log; what is not freed is on the list of orphans, for the next mount.
+                let _ = self.with(|v| {
+                    if let Some(change) = times {
+                        v.set_attributes(ino, &change, now())?;
+                    }
+                    v.evict(ino, now())
+                });
+            }
+        }
+    }
+
+    /// Writes all content and metadata that waits into the volume.
+    fn write_all(&self) -> Result<()> {
+        self.evict_gone();
+        let mut first = Ok(());
+        for store in self.flusher.dirty_files() {
+            first = first.and(cache::write_back(&store, 0, u64::MAX, Wait::Yes));
+        }
+        for node in node::all(&self.nodes) {
+            first = first.and(node.write_times());
+        }
+        first
+    }
+
+    /// Everything survives a cut when this returns.
+    fn sync(&self) -> Result<()> {
+        let written = self.write_all();
+        let committed = self.commit();
+        written.and(committed)
+    }
+
+    /// What was written and changed so far survives a cut when this returns.
+    fn commit(&self) -> Result<()> {
+        let is_journaled = self.with(|v| {
+            let flushes = v.is_dirty();
+            if v.is_read_only() {
+                return Ok(false);
+            }
+            v.commit(now())?;
+            Ok(flushes)
+        })?;
+        if !is_journaled {
+            // Content alone: the journal has not flushed it.
+            self.device.flush().map_err(block::errno_of)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves a clean file system behind; afterwards nothing can be changed.
+    fn shut_down(&self) -> Result<()> {
+        if self.is_read_only.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let written = self.write_all();
+        self.is_read_only.store(true, Ordering::Relaxed);
+        written.and(self.with(|v| v.remount(true, now())))
+    }
+}
+
+/// The thread of a mounted file system: writes what is old, commits, frees.
+fn run(weak: &Weak<Shared>) {
+    loop {
+        let Some(shared) = weak.upgrade() else { return };
+        let ns = u64::from(shared.commit_s.load(Ordering::Relaxed)) * 1_000_000_000;
+        let wait = Deadline::after_ns(ns.min(1_000_000_000));
+        let ready = || shared.has_work.swap(false, Ordering::AcqRel).then_some(());
+        let _ = shared.wake.wait_for(Sleep::Uninterruptible, wait, ready);
+        shared.evict_gone();
+        let is_due = shared.is_commit_due(ns);
+        if is_due && !shared.is_read_only.load(Ordering::Relaxed) {
+            // Errors are kept for fsync(2), and told of in the log.
+            for node in node::all(&shared.nodes) {
+                let _ = node.write_times();
+            }
+            let _ = shared.commit();
+        }
+    }
+}
+
+impl Shared {
+    /// Whether the last commit by the thread is so long ago; then it counts from now on.
+    fn is_commit_due(&self, ns: u64) -> bool {
+        static LAST: SpinLock<BTreeMap<u64, u64>> = SpinLock::new(Rank::Leaf, BTreeMap::new());
+        let t = crate::time::now_ns();
+        let mut last = LAST.lock();
+        let of = last.entry(self.device.device_number()).or_insert(t);
+        let is_due = t.saturating_sub(*of) >= ns;
+        if is_due {
+            *of = t;
+        }
+        is_due
+    }
+}
+
+/// A mounted file system.
+struct Ext4 {
+    shared: Arc<Shared>,
+    root: Arc<Node>,
+    kind: &'static str,
+}
+
+impl Drop for Ext4 {
+    fn drop(&mut self) {
+        if let Err(e) = self.shared.shut_down() {
+            sis_machine::error!("ext4: {}: unmounting: {e}", self.shared.name);
+        }
+        self.shared.flusher.stop();
+        let claim = self.shared.claim.lock().take();
+        drop(claim);
+    }
+}
+
+impl FileSystem for Ext4 {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        self.root.clone()
+    }
+
+    fn usage(&self) -> Usage {
+        match self.shared.with(|v| v.usage()) {
+            Ok(u) => Usage {
+                magic: MAGIC,
+                block_size: u64::from(u.block_bytes),
+                blocks: u.blocks,
+                free_blocks: u.free_blocks,
+                inodes: u.inodes,
+                free_inodes: u.free_inodes,
+            },
+            Err(_) => Usage {
+                magic: MAGIC,
+                block_size: self.shared.block_bytes as u64,
+                ..Usage::default()
+            },
+        }
+    }
+
+    fn device(&self) -> u64 {
+        self.shared.device.device_number()
+    }
+
+    fn keeps_names(&self) -> bool {
+        true
+    }
+
+    fn options(&self) -> String {
+        let mut out = String::new();
+        if *self.shared.on_error.lock() != OnError::default() {
+            out.push_str(",errors=panic");
+        }
+        let commit_s = self.shared.commit_s.load(Ordering::Relaxed);
+        if commit_s != options::COMMIT_S {
+            out.push_str(&alloc::format!(",commit={commit_s}"));
+        }
+        out
+    }
+
+    fn remount(&self, text: &str) -> Result<()> {
+        let wanted = Options::parse(text)?;
+        let is_read_only = self.shared.is_read_only.load(Ordering::Relaxed);
+        match wanted.read_only {
+            Some(true) if !is_read_only => self.shared.shut_down()?,
+            Some(false) if is_read_only => {
+                self.shared.with(|v| v.remount(false, now()))?;
+                self.shared.is_read_only.store(false, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        self.shared.take(&wanted);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        if self.shared.is_read_only.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.shared.sync()
+    }
+
+    fn shut_down(&self) -> Result<()> {
+        self.shared.shut_down()
+    }
+}
+
+impl Shared {
+    fn take(&self, options: &Options) {
+        if let Some(s) = options.commit_s {
+            self.commit_s.store(s, Ordering::Relaxed);
+        }
+        if let Some(e) = options.on_error {
+            *self.on_error.lock() = e;
+        }
+    }
+}
+
+static MOUNTED: SpinLock<BTreeMap<u64, Weak<SuperBlock>>> = SpinLock::new(Rank::Leaf, BTreeMap::new());
+
+/// Mounts what is on a disk or partition; a second mount of it shares the first one's.
+///
+/// # Errors
+/// `EINVAL` for unknown options and where there is no such file system, `EBUSY`, `EROFS`, `EUCLEAN`, `EIO`.
+pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> {
+    let wanted = Options::parse(text)?;
+    let number = device.device_number();
+    if let Some(there) = MOUNTED.lock().get(&number).and_then(Weak::upgrade) {
+        return Ok(there);
+    }
+    let claim = Claim::new(device)?;
+    let read_only = wanted.read_only == Some(true);
+    let name = String::from(device.name());
+    let mounted = Volume::mount(BlockDisk::new(device.clone()), read_only, now());
+    let (volume, report) = mounted.map_err(|e| {
+        sis_machine::error!("ext4: {name}: {e}");
+        match e {
+            MountError::Feature(_) | MountError::Other(Error::Corrupt(_) | Error::Unsupported) => Errno::EINVAL,
+            MountError::NeedsRecovery => Errno::EROFS,
+            MountError::Other(e) => errno_of(e),
+        }
+    })?;
+    if let Some(feature) = report.read_only_for
+        && !read_only
+    {
+        sis_machine::error!("ext4: {name}: the feature {feature} is not supported for writing: mount it with ro");
+        return Err(Errno::EROFS);
+    }
+    if !read_only && volume.is_read_only() {
+        return Err(Errno::EROFS);
+    }
+    if let Some(r) = report.recovered {
+        sis_machine::info!("ext4: {name}: recovered {} transactions, {} blocks", r.transactions, r.blocks);
+    }
+    if report.orphans > 0 {
+        sis_machine::info!("ext4: {name}: {} removed or shortened files finished", report.orphans);
+    }
+    if report.wants_check {
+        sis_machine::warn!("ext4: {name}: not clean, run e2fsck");
+    }
+    let kind = volume.kind();
+    let shared = Arc::new(Shared {
+        block_bytes: volume.block_bytes(),
+        file_bytes_max: volume.file_bytes_max(kind == "ext4"),
+        is_read_only: AtomicBool::new(volume.is_read_only()),
+        volume: Mutex::new(Rank::FileSystem, Some(volume)),
+        device: device.clone(),
+        name,
+        nodes: SpinLock::new(Rank::Leaf, BTreeMap::new()),
+        flusher: Flusher::start()?,
+        gone: SpinLock::new(Rank::Leaf, Vec::new()),
+        wake: WaitQueue::new(),
+        has_work: AtomicBool::new(false),
+        has_told: AtomicBool::new(false),
+        commit_s: AtomicU32::new(options::COMMIT_S),
+        on_error: SpinLock::new(Rank::Leaf, OnError::default()),
+        claim: SpinLock::new(Rank::Leaf, Some(claim)),
+    });
+    shared.take(&wanted);
+    let root = shared.node(sis_ext4::ROOT)?;
+    if !root.is_directory() {
+        return Err(Errno::EUCLEAN);
+    }
+    let weak = Arc::downgrade(&shared);
+    sched::spawn_kernel("ext4", move || run(&weak))?;
+    let superblock = SuperBlock::new(Arc::new(Ext4 { shared, root, kind }));
+    MOUNTED.lock().insert(number, Arc::downgrade(&superblock));
+    Ok(superblock)
+}
