@@ -34,7 +34,7 @@ pub enum Rank {
     /// Pages of one file (taken inside a page fault).
     PageCache = 9,
     /// A mounted file system's metadata: held while it waits for its disk.
-    FileSystem = 10,
+    Volume = 10,
     /// A device queue that sleeps.
     Device = 11,
     /// Any other sleeping lock that takes no sleeping lock inside.

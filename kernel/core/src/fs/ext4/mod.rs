@@ -7,7 +7,7 @@
 //! | `content` | regular files: where their pages are kept, and open ones |
 //! | `options` | mount(8)'s |
 //!
-//! The volume is behind one sleeping lock ([`Rank::FileSystem`]), held while it waits for the disk. Content does not pass
+//! The volume is behind one sleeping lock ([`Rank::Volume`]), held while it waits for the disk. Content does not pass
 //! through it: pages are read and written beside it, once it has said where.
 
 mod content;
@@ -168,10 +168,10 @@ impl Shared {
     fn write_all(&self) -> Result<()> {
         self.evict_gone();
         let mut first = Ok(());
-        for store in self.flusher.dirty_files() {
-            first = first.and(cache::write_back(&store, 0, u64::MAX, Wait::Yes));
-        }
         for node in node::all(&self.nodes) {
+            if node.cache.is_dirty() {
+                first = first.and(node.store().and_then(|s| cache::write_back(&s, 0, u64::MAX, Wait::Yes)));
+            }
             first = first.and(node.write_times());
         }
         first
@@ -259,7 +259,6 @@ impl Drop for Ext4 {
         if let Err(e) = self.shared.shut_down() {
             sis_machine::error!("ext4: {}: unmounting: {e}", self.shared.name);
         }
-        self.shared.flusher.stop();
         let claim = self.shared.claim.lock().take();
         drop(claim);
     }
@@ -397,11 +396,11 @@ pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> 
         block_bytes: volume.block_bytes(),
         file_bytes_max: volume.file_bytes_max(kind == "ext4"),
         is_read_only: AtomicBool::new(volume.is_read_only()),
-        volume: Mutex::new(Rank::FileSystem, Some(volume)),
+        volume: Mutex::new(Rank::Volume, Some(volume)),
         device: device.clone(),
         name,
         nodes: SpinLock::new(Rank::Leaf, BTreeMap::new()),
-        flusher: Flusher::start()?,
+        flusher: Flusher::of(device)?,
         gone: SpinLock::new(Rank::Leaf, Vec::new()),
         wake: WaitQueue::new(),
         has_work: AtomicBool::new(false),
