@@ -124,6 +124,31 @@ pub fn run_network(board: &mut Board) -> Result<()> {
     lines(board, NETWORK_LINES)
 }
 
+/// Shell script for a minute, a worker for each of `cpus`: free memory returns to where it was.
+///
+/// # Errors
+/// When it does not.
+pub fn run_minute(board: &mut Board, cpus: u32) -> Result<()> {
+    let free = |board: &mut Board| -> Result<i64> {
+        let text = board.run_ok("sync; sleep 1; awk '/MemFree/ { print $2 }' /proc/meminfo", 30 * SECOND)?;
+        text.trim()
+            .parse()
+            .map_err(|_| board.failure(format_args!("MemFree is {text:?}")))
+    };
+    let work = "work() { end=$(($(date +%s) + $1)); while [ $(date +%s) -lt $end ]; do \
+                seq 200 | awk '{ s += $1 } END { print s }' | md5sum >/dev/null; done; }";
+    board.run_ok(work, 20 * SECOND)?;
+    let workers = |seconds: u32| format!("for n in $(seq {cpus}); do work {seconds} & done; wait");
+    board.run_ok(&workers(3), 60 * SECOND)?;
+    let before = free(board)?;
+    board.run_ok(&workers(60), 180 * SECOND)?;
+    let after = free(board)?;
+    if before - after >= 2048 {
+        return Err(board.failure(format_args!("{before} KiB free before, {after} KiB after")));
+    }
+    Ok(())
+}
+
 fn lines(board: &mut Board, list: &[Line]) -> Result<()> {
     let mut wrong = Vec::new();
     for (command, status, is_right) in list {
