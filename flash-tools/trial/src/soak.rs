@@ -295,7 +295,8 @@ impl Soak<'_> {
 
     /// Ends the load; how many lines it made.
     fn stop(&self) -> Result<u64, TrialError> {
-        let wait = "touch /tmp/soak.stop; n=0; while [ ! -e /tmp/soak.made ] && [ $n -lt 40 ]; do sleep 1; n=$((n + 1)); done; cat /tmp/soak.made";
+        let wait = "touch /tmp/soak.stop; n=0; while [ ! -e /tmp/soak.made ] && [ $n -lt 40 ]; do sleep 1; n=$((n + 1)); done; \
+                    cat /tmp/soak.made || { ps >&2; exit 1; }";
         let said = self.hand.do_it(async {
             self.hand.client.wait_online(PATIENCE).await?;
             line(&self.hand.client, wait).await

@@ -85,6 +85,13 @@ const LINES: &[Line] = &[
     ("echo still here", 0, |t| t == "still here\n"),
 ];
 
+/// Every file there is: on Linux some of /proc wait for ever.
+const OURS: &[Line] = &[(
+    "find / -type f 2>/dev/null | xargs md5sum 2>/dev/null | wc -l",
+    0,
+    |t| t.trim().parse::<u32>().is_ok_and(|n| n > 100),
+)];
+
 /// The lines that need a network: the loopback.
 const NETWORK_LINES: &[Line] = &[
     ("ip addr show lo", 0, |t| t.contains("127.0.0.1")),
@@ -110,6 +117,9 @@ const NETWORK_LINES: &[Line] = &[
 /// All lines that went wrong, with what they said.
 pub fn run(board: &mut Board) -> Result<()> {
     lines(board, LINES)?;
+    if !crate::is_reference() {
+        lines(board, OURS)?;
+    }
     interrupted_pipeline(board)?;
     stopped_job(board)?;
     vi(board)?;
