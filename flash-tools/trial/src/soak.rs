@@ -209,6 +209,7 @@ fn runtime() -> Result<Runtime, TrialError> {
 /// The load, detached from whoever starts it. `$0` is the guest's program, `$1` the second of the board's uptime at which it ends by itself, for
 /// a host that died. Lines at the level of debugging: they need not be on the console.
 const LOAD: &str = r#"
+>/tmp/soak.begun
 i=0
 while [ ! -e /tmp/soak.stop ] && read up rest </proc/uptime && [ "${up%.*}" -lt "$1" ]; do
     for n in 1 2 3 4 5; do
@@ -236,9 +237,11 @@ impl Soak<'_> {
         let mut life = Life::start(self.board, self.identity, None)?;
         life.collect(&mut self.ledger, Duration::from_secs(2))?;
         self.report.memory[0] = self.hand.memory()?;
+        // What a command leaves behind in its own group ends with it: the load is waited for until it has left.
         let start = format!(
-            "rm -f /tmp/soak.stop /tmp/soak.made; read up rest </proc/uptime; \
-             setsid sh -c '{}' {program} $((${{up%.*}} + {})) </dev/null >/dev/null 2>&1 &",
+            "rm -f /tmp/soak.stop /tmp/soak.made /tmp/soak.begun; read up rest </proc/uptime; \
+             setsid sh -c '{}' {program} $((${{up%.*}} + {})) </dev/null >/dev/null 2>&1 & \
+             until [ -e /tmp/soak.begun ]; do sleep 0.1; done",
             LOAD.replace('\'', "'\\''"),
             self.plan.duration.as_secs() + 600
         );
