@@ -39,6 +39,8 @@ pub enum Error {
     Invalid,
     /// The file system's features do not have this (EOPNOTSUPP).
     Unsupported,
+    /// The file system has a feature that is not known here (EINVAL at mount, as Linux); the text is its name.
+    Feature(&'static str),
 }
 
 impl From<DiskError> for Error {
@@ -69,6 +71,7 @@ impl fmt::Display for Error {
             Self::Range => f.write_str("the value does not fit"),
             Self::Invalid => f.write_str("invalid argument"),
             Self::Unsupported => f.write_str("not supported by this file system"),
+            Self::Feature(name) => write!(f, "the file system has the feature {name}, which is not supported"),
         }
     }
 }
