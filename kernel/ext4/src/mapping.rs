@@ -103,6 +103,11 @@ impl<D: Disk> Volume<D> {
         self.reserved = self.reserved.saturating_sub(blocks);
     }
 
+    /// Takes all promises of [`reserve`](Self::reserve) back: the caller has no content without a place.
+    pub fn release_all(&mut self) {
+        self.reserved = 0;
+    }
+
     /// Finds room for `count` blocks of a regular file from `first` on. Answers where all of them are: those that had a
     /// place keep it. Blocks that come out unwritten are to be written and then told to
     /// [`mark_written`](Self::mark_written); until then nothing on the disk has changed.
