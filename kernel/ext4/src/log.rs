@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::journal::Content;
+use crate::journal::{Content, Journal};
+use crate::types::Timestamp;
 use crate::{Disk, Error};
 
 /// Dirty blocks that may gather without a journal.
@@ -12,29 +13,38 @@ const UNLOGGED_CAPACITY: usize = 2048;
 pub(crate) enum Log {
     /// Home.
     None,
+    /// The journal.
+    Journal(Journal),
 }
 
 impl Log {
     /// Blocks a transaction may have.
     pub(crate) fn capacity(&self) -> usize {
-        UNLOGGED_CAPACITY
+        match self {
+            Self::None => UNLOGGED_CAPACITY,
+            Self::Journal(journal) => journal.max_transaction_blocks(),
+        }
     }
 
     /// Whether there is a journal.
-    pub(crate) fn is_journal(&self) -> bool {
+    pub(crate) const fn is_journal(&self) -> bool {
+        matches!(self, Self::Journal(_))
+    }
+
+    /// Content that is committed, and not home yet.
+    pub(crate) fn pending(&self, block: u64) -> Option<Content> {
         match self {
-            Self::None => false,
+            Self::None => None,
+            Self::Journal(journal) => journal.lookup_pending(block),
         }
     }
 
     /// Brings everything home, so that the log is empty.
     pub(crate) fn finish<D: Disk>(&mut self, disk: &D) -> Result<(), Error> {
-        Ok(disk.flush()?)
-    }
-
-    /// Content that is committed, and not home yet.
-    pub(crate) fn pending(&self, _block: u64) -> Option<Content> {
-        None
+        match self {
+            Self::None => Ok(disk.flush()?),
+            Self::Journal(journal) => journal.close(disk),
+        }
     }
 
     /// Makes a transaction permanent.
@@ -42,10 +52,28 @@ impl Log {
         &mut self,
         disk: &D,
         blocks: Vec<(u64, Content)>,
-        _revokes: &[u64],
+        revokes: &[u64],
         superblock: u64,
+        now: Timestamp,
     ) -> Result<(), Error> {
-        write_home(disk, &blocks, superblock)
+        match self {
+            Self::None => write_home(disk, &blocks, superblock),
+            Self::Journal(journal) => {
+                let seconds = u64::try_from(now.seconds).unwrap_or(0);
+                let now_ns = seconds
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(u64::from(now.nanoseconds));
+                journal.commit(disk, blocks, revokes, now_ns).map(|_| ())
+            }
+        }
+    }
+
+    /// Notes an error where the next mount sees it, even if the superblock cannot be written.
+    pub(crate) fn abort<D: Disk>(&mut self, disk: &D, errno: u32) {
+        if let Self::Journal(journal) = self {
+            // The file system is given up already; there is nobody left to tell.
+            let _ = journal.abort(disk, errno);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::alloc_state::{Claims, Shadow};
 use crate::bytes::{low32, put, put_u16, put_u32, slice, u16_at, u32_at};
 use crate::cache::Cache;
 use crate::features::{incompat, unknown_ro_compat};
-use crate::journal::Run;
+use crate::journal::{Journal, Run};
 use crate::layout::{Layout, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, field, state};
 use crate::log::Log;
 use crate::types::{MountOptions, MountReport, Space, State, Timestamp};
@@ -65,7 +65,16 @@ impl<D: Disk> Volume<D> {
                 volume.cache = Cache::new(options.cache_blocks);
                 volume.system.clear();
                 volume.system_zone()?;
+                for (start, len) in core::mem::take(&mut volume.journal_places) {
+                    volume.add_system(start, len);
+                }
             }
+        }
+        if let Log::Journal(journal) = &volume.log
+            && journal.errno().is_some()
+        {
+            let state = u16_at(&sb, field::STATE)?;
+            put_u16(&mut sb, field::STATE, state | state::ERRORS)?;
         }
         report.had_errors = u16_at(&sb, field::STATE)? & state::ERRORS != 0;
         volume.count_free()?;
@@ -96,6 +105,7 @@ impl<D: Disk> Volume<D> {
             orphans: BTreeMap::new(),
             system: BTreeMap::new(),
             longest: BTreeMap::new(),
+            journal_places: Vec::new(),
             last_directory_group: 0,
         }
     }
@@ -146,13 +156,24 @@ impl<D: Disk> Volume<D> {
     /// Opens the journal, and replays it where that is due; answers the transactions replayed.
     fn open_journal(&mut self, needs_recovery: bool) -> Result<u32, Error> {
         let runs = self.journal_runs()?;
+        let places: Vec<(u64, u32)> = runs.iter().map(|r| (r.physical, r.len)).collect();
+        let mut journal = Journal::open(&self.disk, self.layout.block_bytes, runs)?;
+        let mut replayed = 0;
         if needs_recovery {
-            return Err(Error::Unsupported);
+            if self.disk.is_read_only() {
+                return Err(Error::ReadOnly);
+            }
+            replayed = journal.recover(&self.disk)?.transactions;
+        } else if journal.needs_recovery() {
+            // Whether that is old or new cannot be told; e2fsck asks.
+            return Err(Error::Corrupt("a journal in use, of a file system that is not"));
         }
-        for run in &runs {
-            self.add_system(run.physical, u64::from(run.len));
+        for (start, len) in places {
+            self.journal_places.push((start, u64::from(len)));
+            self.add_system(start, u64::from(len));
         }
-        Ok(0)
+        self.log = Log::Journal(journal);
+        Ok(replayed)
     }
 
     /// Where the journal is.
@@ -213,7 +234,17 @@ impl<D: Disk> Volume<D> {
             let state = u16_at(&sb, field::STATE)?;
             put_u16(&mut sb, field::STATE, state & !state::VALID)?;
         }
+        let is_wide = self.layout.incompat & incompat::BITS64 != 0;
+        let has_checksums = self.layout.has_checksums();
+        if let Log::Journal(journal) = &mut self.log {
+            journal.set_features(&self.disk, is_wide, has_checksums)?;
+        }
         self.write_superblock(&mut sb)?;
+        if let Log::Journal(journal) = &mut self.log
+            && journal.errno().is_some()
+        {
+            journal.clear_errno(&self.disk)?;
+        }
         self.is_read_only = false;
         self.finish_orphans(report, now)
     }

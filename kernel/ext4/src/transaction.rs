@@ -19,6 +19,12 @@ pub(crate) const NAMES_CREDITS: usize = 64;
 /// Blocks that one step of freeing may change.
 pub(crate) const STEP_CREDITS: usize = 96;
 
+/// Revokes that may gather in a transaction: they take room in the log as well.
+const MOST_REVOKES: usize = 1024;
+/// Linux's numbers for damage and for a failing disk, as a journal notes them.
+const EUCLEAN: u32 = 117;
+const EIO: u32 = 5;
+
 impl<D: Disk> Volume<D> {
     /// Runs an operation: whole, or without a trace. `credits` is the most blocks it may change.
     pub(crate) fn transact<T>(
@@ -32,7 +38,7 @@ impl<D: Disk> Volume<D> {
         if self.undo.is_some() {
             return Err(Error::Invalid);
         }
-        if self.cache.dirty.len() + credits > self.log.capacity() {
+        if self.cache.dirty.len() + credits > self.log.capacity() || self.revokes.len() > MOST_REVOKES {
             self.commit_running()?;
         }
         let mut is_second = false;
@@ -107,7 +113,7 @@ impl<D: Disk> Volume<D> {
         }
         let revokes: Vec<u64> = self.revokes.iter().copied().collect();
         let (superblock, _) = self.layout.superblock();
-        if let Err(e) = self.log.commit(&self.disk, blocks, &revokes, superblock) {
+        if let Err(e) = self.log.commit(&self.disk, blocks, &revokes, superblock, self.now) {
             return Err(self.fail(e));
         }
         self.cache.dirty.clear();
@@ -169,6 +175,9 @@ impl<D: Disk> Volume<D> {
             Err(_) => self.roll_back(),
         }
         // Every operation before this one was whole; if this fails too there is nothing left to try.
-        let _ = self.commit_running();
+        if self.commit_running().is_err() {
+            let errno = if matches!(e, Error::Corrupt(_)) { EUCLEAN } else { EIO };
+            self.log.abort(&self.disk, errno);
+        }
     }
 }

@@ -50,6 +50,8 @@ pub struct Volume<D: Disk> {
     pub(crate) system: BTreeMap<u64, u64>,
     /// No run of free blocks in this group is longer.
     pub(crate) longest: BTreeMap<u32, u32>,
+    /// Where the journal is: runs of the disk.
+    pub(crate) journal_places: Vec<(u64, u64)>,
     pub(crate) last_directory_group: u32,
 }
 
