@@ -30,6 +30,8 @@ pub(crate) struct File {
 pub(crate) struct Model {
     pub(crate) files: BTreeMap<usize, File>,
     next: usize,
+    /// Content that is there is not overwritten in place: a cut then leaves what some step had left.
+    pub(crate) is_append_only: bool,
 }
 
 fn new_file(kind: Kind) -> NewFile {
@@ -48,6 +50,7 @@ impl Model {
         let mut model = Self {
             files: BTreeMap::new(),
             next: 0,
+            is_append_only: false,
         };
         model.add(Node::Directory(BTreeMap::new()), Ino::ROOT);
         let (lost, _) = v.lookup(Ino::ROOT, b"lost+found").expect("mke2fs makes it");
@@ -228,7 +231,14 @@ impl Model {
                     return "nothing";
                 };
                 let ino = self.files[&id].ino;
-                let at = rng.below(200_000);
+                let mut at = rng.below(200_000);
+                if self.is_append_only {
+                    at = v
+                        .inode(ino)
+                        .expect("an inode")
+                        .size
+                        .next_multiple_of(v.block_bytes() as u64);
+                }
                 let len = [1, 100, 4096, 5000, 40_000][rng.below(5) as usize];
                 let data = rng.bytes(len);
                 match write_file(v, ino, at, &data) {
@@ -254,7 +264,10 @@ impl Model {
                 let Node::File(content) = &mut self.files.get_mut(&id).expect("a file").node else {
                     return "nothing";
                 };
-                let size = rng.below(250_000);
+                let mut size = rng.below(250_000);
+                if self.is_append_only {
+                    size -= size % 4096;
+                }
                 clear_tail(v, ino, (content.len() as u64).min(size)).expect("clear");
                 v.truncate(ino, size, NOW).expect("truncate");
                 content.resize(size as usize, 0);
@@ -265,13 +278,18 @@ impl Model {
                     return "nothing";
                 };
                 let ino = self.files[&id].ino;
+                let self_is_append_only = self.is_append_only;
                 let Node::File(content) = &mut self.files.get_mut(&id).expect("a file").node else {
                     return "nothing";
                 };
                 let block = v.block_bytes();
                 let (first, count) = (rng.below(50), 1 + rng.below(20));
                 let (from, to) = (first as usize * block, (first + count) as usize * block);
-                match rng.below(3) {
+                match if self_is_append_only {
+                    2 * rng.below(2)
+                } else {
+                    rng.below(3)
+                } {
                     0 => v.punch_hole(ino, first, count, NOW).expect("punch"),
                     1 => match v.zero_range(ino, first, count, None, Source::Free, NOW) {
                         Ok(()) => {}
@@ -516,4 +534,85 @@ impl Model {
             }
         }
     }
+
+    /// A number for the whole tree; two trees that differ have two.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut lines = Vec::new();
+        self.lines(0, b"", &mut lines);
+        digest(lines)
+    }
+
+    fn lines(&self, id: usize, path: &[u8], lines: &mut Vec<Vec<u8>>) {
+        let file = &self.files[&id];
+        let what = match &file.node {
+            Node::Directory(_) => "directory".to_owned(),
+            Node::File(content) => format!("file {} {}", content.len(), hash(content)),
+            Node::Symlink(target) => format!("link {}", hash(target)),
+            Node::Special(kind, major, minor) => format!("{kind:?} {major} {minor}"),
+        };
+        let attributes: Vec<_> = file.attributes.iter().map(|(n, v)| (n.clone(), v.clone())).collect();
+        lines.push(line(path, &what, file.links, &attributes));
+        if let Node::Directory(entries) = &file.node {
+            for (name, child) in entries {
+                self.lines(*child, &[path, b"/", name].concat(), lines);
+            }
+        }
+    }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for b in bytes {
+        hash = (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3);
+    }
+    hash
+}
+
+fn line(path: &[u8], what: &str, links: u32, attributes: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let links = if what == "directory" { 0 } else { links };
+    let head = format!(" {what} {links} {attributes:?}");
+    [path, head.as_bytes()].concat()
+}
+
+fn digest(mut lines: Vec<Vec<u8>>) -> u64 {
+    lines.sort();
+    hash(&lines.join(&b'\n'))
+}
+
+/// The fingerprint of what a volume holds, as [`Model::fingerprint`].
+pub(crate) fn volume_fingerprint<D: Disk>(v: &mut Volume<D>) -> u64 {
+    let mut lines = Vec::new();
+    let mut left = vec![(Ino::ROOT, Vec::new())];
+    while let Some((ino, path)) = left.pop() {
+        let inode = v.inode(ino).expect("an inode");
+        let what = match inode.kind {
+            Kind::Directory => {
+                let end = v.read_dir(ino, 0, &mut |e| {
+                    if e.name != b"." && e.name != b".." {
+                        left.push((e.ino, [&path, &b"/"[..], e.name].concat()));
+                    }
+                    true
+                });
+                assert_eq!(end, Ok(sis_ext4::DIRECTORY_END));
+                "directory".to_owned()
+            }
+            Kind::Regular => {
+                let content = read_file(v, ino);
+                format!("file {} {}", content.len(), hash(&content))
+            }
+            Kind::Symlink => format!("link {}", hash(&v.read_link(ino).expect("a target"))),
+            kind => format!("{kind:?} {} {}", inode.device.major, inode.device.minor),
+        };
+        let mut names = v.attributes(ino).expect("attributes");
+        names.sort();
+        let attributes: Vec<_> = names
+            .into_iter()
+            .map(|n| {
+                let value = v.attribute(ino, &n).expect("an attribute");
+                (n, value)
+            })
+            .collect();
+        lines.push(line(&path, &what, inode.links, &attributes));
+    }
+    digest(lines)
 }
