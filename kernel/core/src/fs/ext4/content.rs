@@ -7,15 +7,15 @@ use core::any::Any;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use sis_abi::signal::{SIGXFSZ, SigInfo};
-use sis_ext4::State;
+use sis_ext4::{Ino, Source as From, State};
 use sis_hal::SECTOR_BYTES;
 
 use super::node::Node;
+use super::timestamp;
 use crate::block::Volume;
 use crate::fs::cache::{self, Extent, FileCache, Flusher, MappedFile, PAGE, Place, ReadAhead, Room, Seen, Store, Wait};
 use crate::fs::file::{File, IoFlags, Whence};
 use crate::fs::flags::{O_DIRECT, O_DSYNC};
-use crate::fs::inode::now;
 use crate::process::cred::Capability;
 use crate::process::limits::Resource;
 use crate::process::{signal, thread};
@@ -39,26 +39,37 @@ impl Node {
         PAGE / self.block_bytes()
     }
 
-    /// The file's blocks in pages `first..first + count`, up to its end.
-    fn blocks(&self, first: u64, count: u64) -> Result<(u32, u32)> {
-        let per = self.blocks_per_page();
-        let begin = u32::try_from(first.saturating_mul(per)).map_err(|_| Errno::EFBIG)?;
-        let last = self.cache.size().div_ceil(self.block_bytes());
-        let end = first.saturating_add(count).saturating_mul(per).min(last);
-        let end = u32::try_from(end).map_err(|_| Errno::EFBIG)?;
-        Ok((begin, end.max(begin)))
+    fn number(&self) -> Ino {
+        Ino(self.ino)
     }
 
-    fn extent(&self, state: State, start: u64, len: u32, only_written: bool) -> Extent {
+    /// The file's blocks in pages `first..first + count`, up to its end: the first, and one past the last.
+    fn blocks(&self, first: u64, count: u64) -> (u64, u64) {
+        let per = self.blocks_per_page();
+        let begin = first.saturating_mul(per);
+        let last = self.cache.size().div_ceil(self.block_bytes());
+        let end = first.saturating_add(count).saturating_mul(per).min(last);
+        (begin, end.max(begin))
+    }
+
+    fn extent(&self, m: &sis_ext4::Mapping, only_written: bool) -> Extent {
         let bytes = self.block_bytes();
-        let is_there = state == State::Written || state == State::Unwritten && !only_written;
+        let is_there = m.state == State::Written || m.state == State::Unwritten && !only_written;
         Extent {
-            len: u64::from(len) * bytes,
+            len: m.len * bytes,
             place: if is_there {
-                Place::Sector(start * bytes / SECTOR_BYTES)
+                Place::Sector(m.physical * bytes / SECTOR_BYTES)
             } else {
                 Place::Nowhere
             },
+        }
+    }
+
+    fn privilege() -> From {
+        if thread::try_current().is_none_or(|t| t.cred().has(Capability::SysResource)) {
+            From::Privileged
+        } else {
+            From::Free
         }
     }
 
@@ -75,10 +86,17 @@ impl Node {
             FALLOC_FL_ZERO_RANGE => self.make_hole(offset, end.min(self.cache.size()))?,
             _ => return Err(Errno::EOPNOTSUPP),
         }
-        self.give_places(offset, end)?;
-        if !keeps_size && end > self.cache.size() {
-            self.shared.with(|v| v.extend(self.ino, end, now()))?;
-            self.cache.grow(end);
+        let bytes = self.block_bytes();
+        let (first, last) = (offset / bytes, end.div_ceil(bytes));
+        let size = (!keeps_size && end > self.cache.size()).then_some(end);
+        if !self.has_extents {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.shared.with(|v| {
+            v.fallocate(self.number(), first, last - first, size, Self::privilege(), timestamp())
+        })?;
+        if let Some(size) = size {
+            self.cache.grow(size);
         }
         Ok(())
     }
@@ -89,31 +107,13 @@ impl Node {
         }
         let (first, last) = cache::write::zero_edges(self, from, to)?;
         let per = self.blocks_per_page();
-        let block = |page: u64| u32::try_from(page.saturating_mul(per)).unwrap_or(u32::MAX);
         self.cache.punch(first, last, || {
             if first >= last {
                 return Ok(());
             }
             self.shared
-                .with(|v| v.punch(self.ino, block(first), block(last), now()))
+                .with(|v| v.punch_hole(self.number(), first * per, (last - first) * per, timestamp()))
         })
-    }
-
-    fn give_places(&self, from: u64, to: u64) -> Result<()> {
-        let bytes = self.block_bytes();
-        let mut at = u32::try_from(from / bytes).map_err(|_| Errno::EFBIG)?;
-        let end = u32::try_from(to.div_ceil(bytes)).map_err(|_| Errno::EFBIG)?;
-        while at < end {
-            let m = self.shared.with(|v| {
-                if !v.has_extents(self.ino)? {
-                    return Err(sis_ext4::Error::Unsupported);
-                }
-                v.allocate(self.ino, at, end - at, now())
-            })?;
-            at = at.saturating_add(m.len);
-            crate::sched::cond_resched();
-        }
-        Ok(())
     }
 
     /// Where data or a hole begins.
@@ -126,17 +126,18 @@ impl Node {
         let store = self.store()?;
         cache::write_back(&store, 0, u64::MAX, Wait::Yes)?;
         let bytes = self.block_bytes();
-        let mut at = u32::try_from(offset / bytes).map_err(|_| Errno::EFBIG)?;
-        loop {
-            let begin = u64::from(at) * bytes;
-            if begin >= size {
-                return if wants_data { Err(Errno::ENXIO) } else { Ok(size) };
+        let (first, end) = (offset / bytes, size.div_ceil(bytes));
+        let found = self.shared.with(|v| {
+            if wants_data {
+                v.next_data(self.number(), first, end)
+            } else {
+                v.next_hole(self.number(), first, end)
             }
-            let m = self.shared.with(|v| v.map(self.ino, at, u32::MAX))?;
-            if (m.state == State::Written) == wants_data {
-                return Ok(begin.max(offset));
-            }
-            at = at.saturating_add(m.len);
+        })?;
+        match found {
+            Some(block) => Ok((block * bytes).max(offset).min(size)),
+            None if wants_data => Err(Errno::ENXIO),
+            None => Ok(size),
         }
     }
 
@@ -168,12 +169,12 @@ impl Store for Node {
     }
 
     fn map_read(&self, first: u64, count: u64) -> Result<Vec<Extent>> {
-        let (mut at, end) = self.blocks(first, count)?;
+        let (mut at, end) = self.blocks(first, count);
         self.shared.with(|v| {
             let mut out = Vec::new();
             while at < end {
-                let m = v.map(self.ino, at, end - at)?;
-                out.push(self.extent(m.state, m.start, m.len, true));
+                let m = v.map(self.number(), at, end - at)?;
+                out.push(self.extent(&m, true));
                 at += m.len;
             }
             Ok(out)
@@ -181,53 +182,43 @@ impl Store for Node {
     }
 
     fn map_write(&self, first: u64, count: u64, promised: u64) -> Result<Vec<Extent>> {
-        let (mut at, end) = self.blocks(first, count)?;
+        let (at, end) = self.blocks(first, count);
         let per = self.blocks_per_page();
         self.shared.with(|v| {
-            // The promise is redeemed by what is allocated now.
+            // The promise is redeemed by what is taken now, under the same lock.
             v.release(promised * per);
-            let mut out = Vec::new();
-            while at < end {
-                let m = v.allocate(self.ino, at, end - at, now())?;
-                out.push(self.extent(m.state, m.start, m.len, false));
-                at += m.len;
+            if at == end {
+                return Ok(Vec::new());
             }
-            Ok(out)
+            let places = v.allocate(self.number(), at, end - at, From::Privileged)?;
+            Ok(places.iter().map(|m| self.extent(m, false)).collect())
         })
     }
 
     fn written(&self, first: u64, count: u64) -> Result<()> {
-        let (mut at, end) = self.blocks(first, count)?;
+        let (at, end) = self.blocks(first, count);
         let size = self.cache.size().min(first.saturating_add(count).saturating_mul(PAGE));
-        self.shared.with(|v| {
-            while at < end {
-                let m = v.map(self.ino, at, end - at)?;
-                if m.state == State::Unwritten {
-                    v.mark_written(self.ino, at, m.len, None, now())?;
-                }
-                at += m.len;
-            }
-            v.extend(self.ino, size, now())
-        })?;
+        if at < end {
+            self.shared
+                .with(|v| v.mark_written(self.number(), at, end - at, size, timestamp()))?;
+        }
         self.refresh()
     }
 
     fn reserve(&self, first: u64, count: u64) -> Result<(u64, Room)> {
         let per = self.blocks_per_page();
-        let at = u32::try_from(first.saturating_mul(per)).map_err(|_| Errno::EFBIG)?;
-        let most = u32::try_from(count.saturating_mul(per)).unwrap_or(u32::MAX);
-        let may_use_reserve = thread::try_current().is_none_or(|t| t.cred().has(Capability::SysResource));
+        let is_privileged = Self::privilege() == From::Privileged;
         self.shared.with(|v| {
             if v.is_read_only() {
                 return Err(sis_ext4::Error::ReadOnly);
             }
-            let m = v.map(self.ino, at, most)?;
-            let pages = u64::from(m.len) / per;
+            let m = v.map(self.number(), first.saturating_mul(per), count.saturating_mul(per).max(1))?;
+            let pages = m.len / per;
             if m.state != State::Hole && pages > 0 {
                 return Ok((pages, Room::Blocks));
             }
             let pages = if m.state == State::Hole { pages.max(1) } else { 1 };
-            v.reserve(pages * per, may_use_reserve)?;
+            v.reserve(pages * per, is_privileged)?;
             Ok((pages, Room::Promise))
         })
     }

@@ -21,11 +21,11 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use sis_ext4::{Change, Error, MountError, Volume};
+use sis_ext4::{Attributes, Error, Ino, MountOptions, Timestamp, Volume};
 use sis_machine::sync::{Mutex, Rank, SpinLock};
 
 use super::cache::{self, Flusher, Wait};
-use super::inode::{Inode, now};
+use super::inode::Inode;
 use super::mount::{FileSystem, SuperBlock, Usage};
 use crate::block::{self, Claim};
 use crate::poll::Events;
@@ -59,7 +59,13 @@ fn errno_of(e: Error) -> Errno {
         Error::Range => Errno::ERANGE,
         Error::Invalid => Errno::EINVAL,
         Error::Unsupported => Errno::EOPNOTSUPP,
+        Error::Loop | Error::Feature(_) | Error::NotExt4 => Errno::EINVAL,
     }
+}
+
+/// The time, as the file system keeps it.
+fn timestamp() -> Timestamp {
+    Timestamp::from_ns(crate::time::wall_ns())
 }
 
 /// What the files of one file system share.
@@ -74,7 +80,7 @@ struct Shared {
     /// Writes content back.
     flusher: Arc<Flusher>,
     /// Files that nobody has any more: perhaps to be freed, perhaps with times to be written.
-    gone: SpinLock<Vec<(u32, Option<Change>)>>,
+    gone: SpinLock<Vec<(u32, Option<Attributes>)>>,
     wake: WaitQueue,
     has_work: AtomicBool,
     /// An error has been told of in the log.
@@ -91,8 +97,10 @@ impl Shared {
     fn with<T>(&self, f: impl FnOnce(&mut Volume<BlockDisk>) -> core::result::Result<T, Error>) -> Result<T> {
         let mut guard = self.volume.lock();
         let volume = guard.as_mut().ok_or(Errno::EIO)?;
+        let was_writable = !volume.is_read_only();
         let out = f(volume);
-        if volume.has_failed() && !self.has_told.swap(true, Ordering::Relaxed) {
+        let has_failed = was_writable && volume.is_read_only() && matches!(out, Err(Error::Corrupt(_) | Error::Disk(_)));
+        if has_failed && !self.has_told.swap(true, Ordering::Relaxed) {
             self.is_read_only.store(true, Ordering::Relaxed);
             let why = out.as_ref().err().map_or(Error::Corrupt("an error"), |e| *e);
             sis_machine::error!("ext4: {}: {why}; mounted read-only from now on, run e2fsck", self.name);
@@ -115,7 +123,7 @@ impl Shared {
             if let Some(n) = self.nodes.lock().get(&ino).and_then(Weak::upgrade) {
                 return Ok(n);
             }
-            let inode = self.with(|v| v.inode(ino))?;
+            let inode = self.with(|v| v.inode(Ino(ino)))?;
             let node = Node::new(self, &inode);
             let mut nodes = self.nodes.lock();
             match nodes.get(&ino).and_then(Weak::upgrade) {
@@ -155,10 +163,16 @@ impl Shared {
                 }
                 // What fails is told in the log; what is not freed is on the list of orphans, for the next mount.
                 let _ = self.with(|v| {
-                    if let Some(change) = times {
-                        v.set_attributes(ino, &change, now())?;
+                    if v.is_read_only() {
+                        return Ok(());
                     }
-                    v.evict(ino, now())
+                    if let Some(change) = times {
+                        v.set_attributes(Ino(ino), &change, timestamp())?;
+                    }
+                    if v.inode(Ino(ino))?.links == 0 {
+                        v.evict(Ino(ino), timestamp())?;
+                    }
+                    Ok(())
                 });
             }
         }
@@ -184,21 +198,10 @@ impl Shared {
         written.and(committed)
     }
 
-    /// What was written and changed so far survives a cut when this returns.
+    /// What was written and changed so far survives a cut when this returns: the device is flushed even when nothing else
+    /// is to be done. Who waits for the lock meanwhile shares the commit.
     fn commit(&self) -> Result<()> {
-        let is_journaled = self.with(|v| {
-            let flushes = v.is_dirty();
-            if v.is_read_only() {
-                return Ok(false);
-            }
-            v.commit(now())?;
-            Ok(flushes)
-        })?;
-        if !is_journaled {
-            // Content alone: the journal has not flushed it.
-            self.device.flush().map_err(block::errno_of)?;
-        }
-        Ok(())
+        self.with(|v| v.commit(timestamp()))
     }
 
     /// Leaves a clean file system behind; afterwards nothing can be changed.
@@ -208,7 +211,7 @@ impl Shared {
         }
         let written = self.write_all();
         self.is_read_only.store(true, Ordering::Relaxed);
-        written.and(self.with(|v| v.remount(true, now())))
+        written.and(self.with(|v| v.remount(true, timestamp())))
     }
 }
 
@@ -274,12 +277,12 @@ impl FileSystem for Ext4 {
     }
 
     fn usage(&self) -> Usage {
-        match self.shared.with(|v| v.usage()) {
+        match self.shared.with(|v| Ok(v.statfs())) {
             Ok(u) => Usage {
                 magic: MAGIC,
                 block_size: u64::from(u.block_bytes),
                 blocks: u.blocks,
-                free_blocks: u.free_blocks,
+                free_blocks: u.free,
                 inodes: u.inodes,
                 free_inodes: u.free_inodes,
             },
@@ -317,7 +320,7 @@ impl FileSystem for Ext4 {
         match wanted.read_only {
             Some(true) if !is_read_only => self.shared.shut_down()?,
             Some(false) if is_read_only => {
-                self.shared.with(|v| v.remount(false, now()))?;
+                self.shared.with(|v| v.remount(false, timestamp()))?;
                 self.shared.is_read_only.store(false, Ordering::Relaxed);
             }
             _ => {}
@@ -364,16 +367,20 @@ pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> 
     let claim = Claim::new(device)?;
     let read_only = wanted.read_only == Some(true);
     let name = String::from(device.name());
-    let mounted = Volume::mount(BlockDisk::new(device.clone()), read_only, now());
+    let options = MountOptions {
+        read_only,
+        ..MountOptions::default()
+    };
+    let mounted = Volume::mount(BlockDisk::new(device.clone()), &options, timestamp());
     let (volume, report) = mounted.map_err(|e| {
         sis_machine::error!("ext4: {name}: {e}");
         match e {
-            MountError::Feature(_) | MountError::Other(Error::Corrupt(_) | Error::Unsupported) => Errno::EINVAL,
-            MountError::NeedsRecovery => Errno::EROFS,
-            MountError::Other(e) => errno_of(e),
+            // As Linux answers what it cannot make sense of.
+            Error::Corrupt(_) | Error::Unsupported => Errno::EINVAL,
+            e => errno_of(e),
         }
     })?;
-    if let Some(feature) = report.read_only_for
+    if let Some(feature) = report.forbidden_by
         && !read_only
     {
         sis_machine::error!("ext4: {name}: the feature {feature} is not supported for writing: mount it with ro");
@@ -382,19 +389,20 @@ pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> 
     if !read_only && volume.is_read_only() {
         return Err(Errno::EROFS);
     }
-    if let Some(r) = report.recovered {
-        sis_machine::info!("ext4: {name}: recovered {} transactions, {} blocks", r.transactions, r.blocks);
+    if report.replayed > 0 {
+        sis_machine::info!("ext4: {name}: recovered {} transactions", report.replayed);
     }
-    if report.orphans > 0 {
-        sis_machine::info!("ext4: {name}: {} removed or shortened files finished", report.orphans);
+    let orphans = report.orphans_deleted + report.orphans_truncated;
+    if orphans > 0 {
+        sis_machine::info!("ext4: {name}: {orphans} removed or shortened files finished");
     }
-    if report.wants_check {
-        sis_machine::warn!("ext4: {name}: not clean, run e2fsck");
+    if report.had_errors {
+        sis_machine::warn!("ext4: {name}: errors were found on it before, run e2fsck");
     }
-    let kind = volume.kind();
+    let kind = "ext4";
     let shared = Arc::new(Shared {
         block_bytes: volume.block_bytes(),
-        file_bytes_max: volume.file_bytes_max(kind == "ext4"),
+        file_bytes_max: volume.max_file_bytes(),
         is_read_only: AtomicBool::new(volume.is_read_only()),
         volume: Mutex::new(Rank::Volume, Some(volume)),
         device: device.clone(),
@@ -410,7 +418,7 @@ pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> 
         claim: SpinLock::new(Rank::Leaf, Some(claim)),
     });
     shared.take(&wanted);
-    let root = shared.node(sis_ext4::ROOT)?;
+    let root = shared.node(Ino::ROOT.0)?;
     if !root.is_directory() {
         return Err(Errno::EUCLEAN);
     }

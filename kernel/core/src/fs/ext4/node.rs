@@ -5,10 +5,10 @@ use alloc::sync::{Arc, Weak};
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sis_ext4::{Change, Kind, NewFile, Owner as NewOwner, Rename as How};
+use sis_ext4::{Attributes as Change, Device, DIRECTORY_END, Ino, Kind, NewFile, RenameMode, Timestamp};
 use sis_machine::sync::{Rank, SpinLock};
 
-use super::Shared;
+use super::{Shared, timestamp};
 use super::content::Opened;
 use crate::fs::cache::{self, FileCache};
 use crate::fs::file::File;
@@ -35,16 +35,33 @@ fn file_type(kind: Kind) -> FileType {
     }
 }
 
+fn to_ns(t: Timestamp) -> i64 {
+    t.seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(i64::from(t.nanoseconds))
+}
+
+fn from_ns(ns: i64) -> Timestamp {
+    Timestamp {
+        seconds: ns.div_euclid(1_000_000_000),
+        nanoseconds: ns.rem_euclid(1_000_000_000) as u32,
+    }
+}
+
+/// FS_IMMUTABLE_FL and FS_APPEND_FL (ioctl_iflags(2)).
+const IMMUTABLE: u32 = 0x10;
+const APPEND: u32 = 0x20;
+
 fn attributes_of(i: &sis_ext4::Inode) -> Attributes {
     Attributes {
-        mode: file_type(i.kind).mode_bits() | u32::from(i.mode),
+        mode: u32::from(i.mode),
         uid: i.uid,
         gid: i.gid,
         nlink: i.links,
-        atime_ns: i.atime_ns,
-        mtime_ns: i.mtime_ns,
-        ctime_ns: i.ctime_ns,
-        btime_ns: i.btime_ns,
+        atime_ns: to_ns(i.atime),
+        mtime_ns: to_ns(i.mtime),
+        ctime_ns: to_ns(i.ctime),
+        btime_ns: to_ns(i.btime.unwrap_or(i.ctime)),
     }
 }
 
@@ -63,6 +80,7 @@ pub(super) struct Node {
     sectors: AtomicU64,
     is_immutable: bool,
     is_append_only: bool,
+    pub(super) has_extents: bool,
     pub(super) cache: FileCache,
     me: Weak<Self>,
     attachment: Attachment,
@@ -70,18 +88,18 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new(shared: &Arc<Shared>, inode: &sis_ext4::Inode) -> Arc<Self> {
-        let (major, minor) = inode.device;
         Arc::new_cyclic(|me: &Weak<Self>| Self {
             shared: shared.clone(),
-            ino: inode.ino,
+            ino: inode.ino.0,
             kind: file_type(inode.kind),
-            rdev: make_dev(major, minor),
+            rdev: make_dev(inode.device.major, inode.device.minor),
             attributes: SpinLock::new(Rank::InodeAttr, attributes_of(inode)),
             has_new_times: AtomicBool::new(false),
             size: AtomicU64::new(inode.size),
             sectors: AtomicU64::new(inode.sectors),
-            is_immutable: inode.is_immutable,
-            is_append_only: inode.is_append_only,
+            is_immutable: inode.flags & IMMUTABLE != 0,
+            is_append_only: inode.flags & APPEND != 0,
+            has_extents: inode.has_extents,
             cache: FileCache::new(me.clone(), inode.size),
             me: me.clone(),
             attachment: new_attachment(),
@@ -135,7 +153,7 @@ impl Node {
 
     /// Looks at the volume again.
     pub(super) fn refresh(&self) -> Result<()> {
-        let inode = self.shared.with(|v| v.inode(self.ino))?;
+        let inode = self.shared.with(|v| v.inode(Ino(self.ino)))?;
         self.take(&inode);
         Ok(())
     }
@@ -201,9 +219,9 @@ impl Node {
         }
         let a = *self.attributes.lock();
         Some(Change {
-            atime_ns: Some(a.atime_ns),
-            mtime_ns: Some(a.mtime_ns),
-            ctime_ns: Some(a.ctime_ns),
+            atime: Some(from_ns(a.atime_ns)),
+            mtime: Some(from_ns(a.mtime_ns)),
+            ctime: Some(from_ns(a.ctime_ns)),
             ..Change::default()
         })
     }
@@ -211,7 +229,10 @@ impl Node {
     /// Puts newer times into the volume.
     pub(super) fn write_times(&self) -> Result<()> {
         match self.take_times() {
-            Some(change) => self.shared.with(|v| v.set_attributes(self.ino, &change, now())),
+            Some(change) => self
+                .shared
+                .with(|v| v.set_attributes(Ino(self.ino), &change, timestamp()))
+                .map(drop),
             None => Ok(()),
         }
     }
@@ -271,18 +292,20 @@ impl Inode for Node {
 
     fn set_attributes(&self, change: &AttributeChange) -> Result<()> {
         self.may_write()?;
-        let t = now();
         let new = Change {
-            mode: change.mode.map(|m| (m & 0o7777) as u16),
+            permissions: change.mode.map(|m| (m & 0o7777) as u16),
             uid: change.uid,
             gid: change.gid,
-            atime_ns: change.atime_ns,
-            mtime_ns: change.mtime_ns,
-            ctime_ns: Some(t),
+            atime: change.atime_ns.map(from_ns),
+            mtime: change.mtime_ns.map(from_ns),
+            ..Change::default()
         };
         self.write_times()?;
-        self.shared.with(|v| v.set_attributes(self.ino, &new, t))?;
-        self.refresh()
+        let inode = self
+            .shared
+            .with(|v| v.set_attributes(Ino(self.ino), &new, timestamp()))?;
+        self.take(&inode);
+        Ok(())
     }
 
     fn set_size(&self, size: u64) -> Result<()> {
@@ -295,7 +318,7 @@ impl Inode for Node {
         }
         {
             let _writing = self.cache.lock_writing();
-            let free = || self.shared.with(|v| v.truncate(self.ino, size, now()));
+            let free = || self.shared.with(|v| v.truncate(Ino(self.ino), size, timestamp()));
             cache::write::set_size(self, size, free)?;
         }
         self.drop_set_id()?;
@@ -314,8 +337,8 @@ impl Inode for Node {
     }
 
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        let ino = self.shared.with(|v| v.lookup(self.ino, name))?;
-        let node = self.shared.node(ino)?;
+        let (ino, _) = self.shared.with(|v| v.lookup(Ino(self.ino), name))?;
+        let node = self.shared.node(ino.0)?;
         if node.links() == 0 {
             return Err(Errno::EUCLEAN);
         }
@@ -323,39 +346,46 @@ impl Inode for Node {
     }
 
     fn create(&self, name: &[u8], new: &NewInode<'_>) -> Result<Arc<dyn Inode>> {
-        let what = match new.kind {
-            NewKind::File => NewFile::Regular,
-            NewKind::Directory => NewFile::Directory,
-            NewKind::Symlink(text) => NewFile::Symlink(text),
+        let (dir, t) = (Ino(self.ino), timestamp());
+        let (kind, device) = match new.kind {
+            NewKind::File => (Kind::Regular, Device::default()),
+            NewKind::Directory => (Kind::Directory, Device::default()),
+            NewKind::Symlink(text) => {
+                let made =
+                    self.with_names(|| self.shared.with(|v| v.symlink(dir, name, text, new.uid, new.gid, t)))?;
+                return Ok(self.shared.node(made.ino.0)?);
+            }
             NewKind::Node(kind, rdev) => {
                 let (major, minor) = split_dev(rdev);
-                match kind {
-                    FileType::Fifo => NewFile::Fifo,
-                    FileType::Socket => NewFile::Socket,
-                    FileType::CharDevice => NewFile::CharDevice(major, minor),
-                    FileType::BlockDevice => NewFile::BlockDevice(major, minor),
-                    FileType::Regular => NewFile::Regular,
+                let kind = match kind {
+                    FileType::Fifo => Kind::Fifo,
+                    FileType::Socket => Kind::Socket,
+                    FileType::CharDevice => Kind::CharDevice,
+                    FileType::BlockDevice => Kind::BlockDevice,
+                    FileType::Regular => Kind::Regular,
                     FileType::Directory | FileType::Symlink => return Err(Errno::EINVAL),
-                }
+                };
+                (kind, Device { major, minor })
             }
         };
-        let mode = if matches!(new.kind, NewKind::Symlink(_)) { 0o777 } else { new.mode };
-        let owner = owner_of(mode, new);
-        let ino = self.with_names(|| self.shared.with(|v| v.create(self.ino, name, &what, owner, now())))?;
-        Ok(self.shared.node(ino)?)
+        let file = new_file(new, kind, device);
+        let made = self.with_names(|| self.shared.with(|v| v.create(dir, name, &file, t)))?;
+        Ok(self.shared.node(made.ino.0)?)
     }
 
     fn create_unnamed(&self, new: &NewInode<'_>) -> Result<Arc<dyn Inode>> {
         self.may_write()?;
-        let owner = owner_of(new.mode, new);
-        let ino = self.shared.with(|v| v.create_unnamed(self.ino, owner, now()))?;
-        Ok(self.shared.node(ino)?)
+        let file = new_file(new, Kind::Regular, Device::default());
+        let made = self
+            .shared
+            .with(|v| v.create_unnamed(Ino(self.ino), &file, timestamp()))?;
+        Ok(self.shared.node(made.ino.0)?)
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
         let target = Self::same(target)?;
         target.may_change()?;
-        self.with_names(|| self.shared.with(|v| v.link(self.ino, name, target.ino, now())))?;
+        self.with_names(|| self.shared.with(|v| v.link(Ino(target.ino), Ino(self.ino), name, timestamp())))?;
         target.refresh()
     }
 
@@ -364,13 +394,13 @@ impl Inode for Node {
         if target.is_immutable || target.is_append_only {
             return Err(Errno::EPERM);
         }
-        self.with_names(|| self.shared.with(|v| v.unlink(self.ino, name, now())))?;
+        self.with_names(|| self.shared.with(|v| v.unlink(Ino(self.ino), name, timestamp())))?;
         target.refresh()
     }
 
     fn rmdir(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
         let target = Self::same(target)?;
-        self.with_names(|| self.shared.with(|v| v.rmdir(self.ino, name, now())))?;
+        self.with_names(|| self.shared.with(|v| v.rmdir(Ino(self.ino), name, timestamp())))?;
         target.refresh()
     }
 
@@ -381,21 +411,21 @@ impl Inode for Node {
         }
         to.may_change()?;
         let how = match how {
-            Rename::Replace => How::Replace,
-            Rename::Exchange => How::Exchange,
+            Rename::Replace => RenameMode::Replace,
+            Rename::Exchange => RenameMode::Exchange,
         };
         let (moved, other) = self.shared.with(|v| {
-            let moved = v.lookup(self.ino, name)?;
-            Ok((moved, v.lookup(to.ino, new_name).ok()))
+            let (moved, _) = v.lookup(Ino(self.ino), name)?;
+            Ok((moved, v.lookup(Ino(to.ino), new_name).ok().map(|(ino, _)| ino)))
         })?;
         self.with_names(|| {
             self.shared
-                .with(|v| v.rename((self.ino, name), (to.ino, new_name), how, now()))
+                .with(|v| v.rename((Ino(self.ino), name), (Ino(to.ino), new_name), how, timestamp()))
         })?;
         to.refresh()?;
-        self.refresh_other(moved);
+        self.refresh_other(moved.0);
         if let Some(other) = other {
-            self.refresh_other(other);
+            self.refresh_other(other.0);
         }
         Ok(())
     }
@@ -404,18 +434,19 @@ impl Inode for Node {
         // Names are copied out of the volume's lock: whoever takes them may touch user memory.
         const BATCH: usize = 64;
         let mut at = position;
-        loop {
+        while at != DIRECTORY_END {
             let mut batch = alloc::vec::Vec::new();
-            self.shared.with(|v| {
-                v.read_dir(self.ino, at, |e| {
+            at = self.shared.with(|v| {
+                v.read_dir(Ino(self.ino), at, &mut |e| {
                     let kind = e.kind.map_or(FileType::Regular, file_type);
-                    batch.push((alloc::boxed::Box::<[u8]>::from(e.name), e.ino, kind, e.next));
-                    batch.len() < BATCH
+                    let has_room = batch.len() < BATCH;
+                    if has_room {
+                        batch.push((alloc::boxed::Box::<[u8]>::from(e.name), e.ino.0, kind, e.next));
+                    }
+                    has_room
                 })
             })?;
-            let is_full = batch.len() == BATCH;
             for (name, ino, kind, next) in batch {
-                at = next;
                 if &*name == b"." || &*name == b".." {
                     continue;
                 }
@@ -429,17 +460,15 @@ impl Inode for Node {
                     return Ok(());
                 }
             }
-            if !is_full {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     fn read_link(&self) -> Result<LinkTarget> {
         if self.kind != FileType::Symlink {
             return Err(Errno::EINVAL);
         }
-        self.shared.with(|v| v.read_link(self.ino)).map(LinkTarget::Text)
+        self.shared.with(|v| v.read_link(Ino(self.ino))).map(LinkTarget::Text)
     }
 
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn File>> {
@@ -455,11 +484,13 @@ impl Inode for Node {
     }
 }
 
-fn owner_of(mode: u32, new: &NewInode<'_>) -> NewOwner {
-    NewOwner {
-        mode: (mode & 0o7777) as u16,
+fn new_file(new: &NewInode<'_>, kind: Kind, device: Device) -> NewFile {
+    NewFile {
+        kind,
+        permissions: (new.mode & 0o7777) as u16,
         uid: new.uid,
         gid: new.gid,
+        device,
     }
 }
 
