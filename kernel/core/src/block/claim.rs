@@ -73,6 +73,11 @@ impl Opened {
     pub(super) fn volume(&self) -> &Arc<Volume> {
         &self.0
     }
+
+    /// Whether nobody else has it open.
+    pub(super) fn is_last(&self) -> bool {
+        self.0.users().opens.load(Ordering::Acquire) == 1
+    }
 }
 
 impl Drop for Opened {

@@ -85,22 +85,25 @@ pub(super) fn handle(node: &Node, command: u32, argument: usize) -> Result<usize
         }
         BLKFLSBUF => {
             need_admin()?;
+            node.flush_cache()?;
             volume.flush().map_err(errno_of)?;
         }
         BLKRRPART => {
             need_admin()?;
+            node.flush_cache()?;
             partitions::read_anew(volume)?;
         }
         BLKDISCARD => {
             let (first, count) = range(node, argument)?;
-            volume.discard(first, count).map_err(errno_of)?;
+            node.around_cache(first, count, || volume.discard(first, count).map_err(errno_of))?;
         }
         BLKZEROOUT => {
             let (first, count) = range(node, argument)?;
-            volume.write_zeroes(first, count).map_err(|e| match e {
-                BlockError::Busy => Errno::ENOMEM,
-                e => errno_of(e),
-            })?;
+            let zero = || match volume.write_zeroes(first, count) {
+                Err(BlockError::Busy) => Err(Errno::ENOMEM),
+                other => other.map_err(errno_of),
+            };
+            node.around_cache(first, count, zero)?;
         }
         HDIO_GETGEO => geometry(volume, argument)?,
         _ => return Err(Errno::ENOTTY),

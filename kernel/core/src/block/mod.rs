@@ -8,7 +8,7 @@
 //! | [`registry`] | the disks there are, their names and numbers |
 //! | [`partitions`] | partitions of a disk |
 //! | [`claim`] | who has one for themselves |
-//! | `node`, `ioctl`, `buffered` | nodes in /dev |
+//! | `node`, `ioctl`, `cached` | nodes in /dev, and their pages |
 //! | `show` | /sys/block, /proc/partitions, /proc/diskstats |
 //! | [`stats`] | counters |
 //!
@@ -20,7 +20,7 @@
 //! allowed under any. Time-outs bound every wait: a device that does not answer in 30 s is reset, and after three tries
 //! the I/O fails.
 
-mod buffered;
+mod cached;
 pub mod claim;
 pub mod disk;
 pub mod io;

@@ -1,6 +1,5 @@
 //! Open files of disks and partitions.
 
-use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::any::Any;
@@ -8,14 +7,17 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use sis_hal::SECTOR_BYTES;
 
+use super::cached::DiskStore;
 use super::claim::{Claim, Opened};
 use super::io::errno_of;
+use super::ioctl;
 use super::volume::{Durability, Volume};
-use super::{buffered, ioctl};
+use crate::fs::cache::{self, PAGE, ReadAhead, Seen, Store, Wait};
 use crate::fs::device::Factory;
-use crate::fs::file::{File, IoFlags, Whence};
+use crate::fs::file::{Advice, File, IoFlags, Whence};
 use crate::fs::flags::{O_ACCMODE, O_CREAT, O_DIRECT, O_DSYNC, O_EXCL, O_RDONLY};
 use crate::user::{Sink, Source};
+use crate::vm::PageSource;
 use crate::{Errno, Result};
 
 /// Bytes of user memory that are held for a device at once.
@@ -39,8 +41,14 @@ fn open(volume: &Arc<Volume>, flags: u32) -> Result<Arc<dyn File>> {
     } else {
         None
     };
+    let opened = Opened::new(volume);
+    let store = DiskStore::of(volume)?;
+    let seen = store.cache().errors().sample();
     Ok(Arc::new(Node {
-        opened: Opened::new(volume),
+        opened,
+        store,
+        ahead: ReadAhead::new(),
+        seen,
         flags: AtomicU32::new(flags),
         _claim: claim,
     }))
@@ -49,6 +57,10 @@ fn open(volume: &Arc<Volume>, flags: u32) -> Result<Arc<dyn File>> {
 /// An open disk or partition.
 pub(super) struct Node {
     opened: Opened,
+    store: Arc<DiskStore>,
+    ahead: ReadAhead,
+    /// Failures of write-back that this open file has been told of.
+    seen: Seen,
     flags: AtomicU32,
     _claim: Option<Claim>,
 }
@@ -67,12 +79,8 @@ impl Node {
         self.flags.load(Ordering::Relaxed) & flag != 0
     }
 
-    fn durability(&self) -> Durability {
-        if self.has(O_DSYNC) {
-            Durability::Stable
-        } else {
-            Durability::Cached
-        }
+    fn file(&self) -> Arc<dyn Store> {
+        self.store.clone()
     }
 
     /// `EINVAL` unless a direct transfer is made of whole blocks.
@@ -85,38 +93,68 @@ impl Node {
         }
     }
 
-    fn read_direct(&self, to: &mut Sink<'_>, offset: u64) -> Result<usize> {
+    fn write_direct(&self, from: &mut Source<'_>, offset: u64) -> Result<usize> {
+        let file = self.file();
+        let _writing = file.cache().lock_writing();
+        let (first, last) = (offset / PAGE, (offset + from.remaining() as u64).div_ceil(PAGE));
+        cache::write_back(&file, first, last, Wait::Yes)?;
         let mut done = 0;
-        while to.remaining() > 0 {
-            let n = to.remaining().min(DIRECT_STEP);
-            let sector = (offset + done as u64) / SECTOR_BYTES;
-            let step = to
-                .pin(n, DIRECT_ALIGN)
-                .and_then(|pieces| self.volume().read(sector, pieces).map_err(errno_of));
-            match step {
-                Ok(()) => done += n,
-                Err(_) if done > 0 => break,
-                Err(e) => return Err(e),
+        file.cache().punch(first, last, || {
+            while from.remaining() > 0 {
+                let n = from.remaining().min(DIRECT_STEP);
+                let sector = (offset + done as u64) / SECTOR_BYTES;
+                let step = from.pin(n, DIRECT_ALIGN).and_then(|pieces| {
+                    self.volume()
+                        .write(sector, pieces, Durability::Cached)
+                        .map_err(errno_of)
+                });
+                match step {
+                    Ok(()) => done += n,
+                    Err(_) if done > 0 => break,
+                    Err(e) => return Err(e),
+                }
             }
-        }
+            Ok(())
+        })?;
         Ok(done)
     }
 
-    fn write_direct(&self, from: &mut Source<'_>, offset: u64) -> Result<usize> {
-        let mut done = 0;
-        while from.remaining() > 0 {
-            let n = from.remaining().min(DIRECT_STEP);
-            let sector = (offset + done as u64) / SECTOR_BYTES;
-            let step = from
-                .pin(n, DIRECT_ALIGN)
-                .and_then(|pieces| self.volume().write(sector, pieces, self.durability()).map_err(errno_of));
-            match step {
-                Ok(()) => done += n,
-                Err(_) if done > 0 => break,
-                Err(e) => return Err(e),
-            }
+    /// After a write with O_DSYNC or O_SYNC.
+    fn make_stable(&self, offset: u64, len: usize) -> Result<()> {
+        if len > 0 && self.has(O_DSYNC) {
+            let last = (offset + len as u64).div_ceil(PAGE);
+            cache::write_back(&self.file(), offset / PAGE, last, Wait::Yes)?;
+            self.volume().flush().map_err(errno_of)?;
         }
-        Ok(done)
+        Ok(())
+    }
+
+    /// Does something with sectors that leaves the cache out.
+    pub(super) fn around_cache(&self, first: u64, count: u64, what: impl FnOnce() -> Result<()>) -> Result<()> {
+        let file = self.file();
+        let _writing = file.cache().lock_writing();
+        let begin = first.saturating_mul(SECTOR_BYTES);
+        let end = begin.saturating_add(count.saturating_mul(SECTOR_BYTES));
+        let (first, last) = (begin / PAGE, end.div_ceil(PAGE));
+        cache::write_back(&file, first, last, Wait::Yes)?;
+        file.cache().punch(first, last, what)
+    }
+
+    /// Writes and forgets what is cached.
+    pub(super) fn flush_cache(&self) -> Result<()> {
+        let out = cache::write_back(&self.file(), 0, u64::MAX, Wait::Yes);
+        self.store.cache().discard();
+        out
+    }
+}
+
+impl Drop for Node {
+    /// The last one writes everything, as Linux does: a mount, and other ways to the disk, see it.
+    fn drop(&mut self) {
+        if self.opened.is_last() {
+            // Failures are logged by the block layer, and there is nobody left to be told.
+            let _ = self.flush_cache();
+        }
     }
 }
 
@@ -132,9 +170,9 @@ impl File for Node {
             return Ok(0);
         }
         if is_direct && to.is_user() {
-            return self.read_direct(to, offset);
+            return cache::direct::read(&self.file(), to, offset);
         }
-        buffered::read(self.volume(), to, offset)
+        cache::read(self.store.as_ref(), &self.ahead, to, offset)
     }
 
     fn write(&self, from: &mut Source<'_>, offset: u64, flags: IoFlags) -> Result<(usize, u64)> {
@@ -158,8 +196,10 @@ impl File for Node {
         let n = if is_direct && from.is_user() {
             self.write_direct(from, offset)?
         } else {
-            buffered::write(self.volume(), from, offset, self.durability())?
+            let _writing = self.store.cache().lock_writing();
+            cache::write(self.store.as_ref(), from, offset, false, size)?.0
         };
+        self.make_stable(offset, n)?;
         Ok((n, offset + n as u64))
     }
 
@@ -185,7 +225,23 @@ impl File for Node {
     }
 
     fn sync(&self, _data_only: bool) -> Option<Result<()>> {
-        Some(self.volume().flush().map_err(errno_of))
+        let file = self.file();
+        // Failures of write-back are told from `seen`, once.
+        let _ = cache::write_back(&file, 0, u64::MAX, Wait::Yes);
+        let flushed = self.volume().flush().map_err(errno_of);
+        Some(file.cache().errors().check(&self.seen).and(flushed))
+    }
+
+    fn advise(&self, offset: u64, len: u64, advice: Advice) {
+        cache::advise(&self.file(), &self.ahead, offset, len, advice);
+    }
+
+    fn sync_range(&self, offset: u64, len: u64, wait: bool) -> Option<Result<()>> {
+        Some(cache::sync_range(&self.file(), offset, len, wait))
+    }
+
+    fn mmap(&self) -> Result<Arc<dyn PageSource>> {
+        Ok(self.store.mapped())
     }
 
     fn set_flags(&self, flags: u32) {
@@ -193,7 +249,7 @@ impl File for Node {
     }
 
     fn describe(&self) -> String {
-        format!("/dev/{}", self.volume().name())
+        super::cached::describe(self.volume())
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -12,8 +12,8 @@ use super::disk::Disk;
 use super::stats::Totals;
 use super::volume::Volume;
 use super::{node, partitions, show};
-use crate::fs::devfs;
 use crate::fs::inode::{make_dev, split_dev};
+use crate::fs::{cache, devfs};
 use crate::{Errno, Result, init};
 
 /// What kind of disk it is: decides its name and numbers.
@@ -203,6 +203,14 @@ pub fn named(word: &str) -> Option<Arc<Volume>> {
 
 /// Has every disk put what it has taken on stable storage (sync(2), before the power goes). Failures are logged.
 pub fn flush_all() {
+    for v in all() {
+        let store = v.store().lock().upgrade();
+        if let Some(store) = store {
+            let store: Arc<dyn cache::Store> = store;
+            // Noted for whoever has it open.
+            let _ = cache::write_back(&store, 0, u64::MAX, cache::Wait::Yes);
+        }
+    }
     for v in all().iter().filter(|v| v.number() == 0 && !v.disk().is_gone()) {
         // The block layer has logged it; sync(2) has no way to say it.
         let _ = v.flush();

@@ -9,8 +9,9 @@ use sis_hal::{BlockError, BlockOp, SECTOR_BYTES};
 use sis_machine::mm::PAGE_SIZE;
 use sis_machine::mm::frames::Frame;
 use sis_machine::mm::scatter::FramePiece;
-use sis_machine::sync::{Mutex, MutexGuard, Rank};
+use sis_machine::sync::{Mutex, Rank};
 
+use super::cached::Slot;
 use super::claim::Users;
 use super::disk::Disk;
 use super::io::{Io, IoWait, Tracked};
@@ -49,8 +50,8 @@ pub struct Volume {
     users: Users,
     /// BLKRASET: what programs asked to be read ahead, in sectors.
     read_ahead_sectors: AtomicU64,
-    /// Held while part of a block is changed.
-    partial: Mutex<()>,
+    /// Its pages, while its node is open.
+    store: Mutex<Slot>,
 }
 
 impl Volume {
@@ -68,7 +69,7 @@ impl Volume {
             info: None,
             users: Users::default(),
             read_ahead_sectors: AtomicU64::new(READ_AHEAD_SECTORS),
-            partial: Mutex::new(Rank::Device, ()),
+            store: Mutex::new(Rank::SleepLeaf, Slot::new()),
         }
     }
 
@@ -94,7 +95,7 @@ impl Volume {
             info: Some(info),
             users: Users::default(),
             read_ahead_sectors: AtomicU64::new(READ_AHEAD_SECTORS),
-            partial: Mutex::new(Rank::Device, ()),
+            store: Mutex::new(Rank::SleepLeaf, Slot::new()),
         }
     }
 
@@ -172,8 +173,8 @@ impl Volume {
         &self.users
     }
 
-    pub(super) fn lock_partial(&self) -> MutexGuard<'_, ()> {
-        self.partial.lock()
+    pub(super) fn store(&self) -> &Mutex<Slot> {
+        &self.store
     }
 
     /// Starts I/Os; each is told of by [`super::IoDone`], errors of the arguments included. Does not wait for the device,

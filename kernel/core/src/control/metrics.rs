@@ -10,7 +10,7 @@ use sis_protocol::control::{CpuTimes, DiskCounters, Metrics, NetCounters};
 
 use super::memory;
 use crate::block;
-use crate::fs::tmpfs;
+use crate::fs::{cache, tmpfs};
 use crate::process::table;
 use crate::sched::load;
 use crate::{init, net, sched, syscall, time, vm};
@@ -31,6 +31,7 @@ pub fn snapshot() -> Metrics {
     let milli = load::averages_centi().map(|centi| u32::try_from(centi * 10).unwrap_or(u32::MAX));
     let [load1, load5, load15] = milli;
     let has_faults = recent.samples > 0;
+    let cached = cache::usage();
     let kernel = frames::heap_frames() + uspace::table_frames() + mm::stack_frames();
     let count = |n: usize| Some(u32::try_from(n).unwrap_or(u32::MAX));
     Metrics {
@@ -39,7 +40,7 @@ pub fn snapshot() -> Metrics {
         cpus: percpu::online().map(|c| cpu_times(c.id as usize)).collect(),
         mem_total_bytes: Some(bytes(frames::total_frames())),
         mem_free_bytes: Some(bytes(frames::free_frames())),
-        mem_cached_bytes: Some(bytes(tmpfs::pages_in_use())),
+        mem_cached_bytes: Some(bytes(tmpfs::pages_in_use() + cached.files + cached.disks)),
         mem_kernel_bytes: Some(bytes(kernel)),
         mem_zero_pool_bytes: Some(bytes(frames::zero_pool().ready)),
         load1_milli: Some(load1),

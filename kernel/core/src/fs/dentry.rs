@@ -247,6 +247,40 @@ impl Dentry {
         }
     }
 
+    /// Forgets names below that nobody uses, deepest first, until at most `most` are left. Answers how many are.
+    pub(super) fn prune(self: &Arc<Self>, most: usize) -> usize {
+        // Every directory comes after those above it.
+        let mut all: Vec<Arc<Self>> = alloc::vec![self.clone()];
+        let mut at = 0;
+        let mut left = 0;
+        while let Some(d) = all.get(at).cloned() {
+            at += 1;
+            if let Some(names) = &d.names {
+                let children = names.children.lock();
+                left += children.len();
+                all.extend(children.values().filter(|c| c.names.is_some()).cloned());
+            }
+        }
+        while let Some(d) = all.pop() {
+            let Some(names) = &d.names else { continue };
+            let mut gone = Vec::new();
+            if left > most {
+                let mut children = names.children.lock();
+                children.retain(|_, child| {
+                    // Its own children keep it too.
+                    if Arc::strong_count(child) > 1 || left <= most {
+                        return true;
+                    }
+                    left -= 1;
+                    gone.push(child.clone());
+                    false
+                });
+            }
+            drop(gone);
+        }
+        left
+    }
+
     /// Gives up the children that it keeps, all the way down: parents and children hold each other.
     pub(super) fn dissolve(self: &Arc<Self>) {
         let mut rest: Vec<Arc<Self>> = alloc::vec![self.clone()];

@@ -18,7 +18,7 @@ use super::locks;
 use super::path::Path;
 use crate::poll::{Events, PollTable};
 use crate::user::{Sink, Source};
-use crate::vm::PageSource;
+use crate::vm::{Mappers, PageSource};
 use crate::wait::{Observer, Registration};
 use crate::{Errno, Result};
 
@@ -46,6 +46,23 @@ pub enum Whence {
     Data,
     /// SEEK_HOLE.
     Hole,
+}
+
+/// What a program says of how it will use a part of a file (posix_fadvise(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Nothing in particular.
+    Normal,
+    /// Here and there.
+    Random,
+    /// From front to back.
+    Sequential,
+    /// Soon.
+    WillNeed,
+    /// Not again soon.
+    DontNeed,
+    /// Once.
+    NoReuse,
 }
 
 /// What a kind of file can do. The defaults are what Linux answers for a file that cannot.
@@ -126,6 +143,18 @@ pub trait File: Any + Send + Sync {
     /// Lines that /proc/PID/fdinfo adds, each with its newline.
     fn fdinfo(&self) -> String {
         String::new()
+    }
+
+    /// Advice about bytes `offset..offset + len` (posix_fadvise(2)).
+    fn advise(&self, offset: u64, len: u64, advice: Advice) {
+        let _ = (offset, len, advice);
+    }
+
+    /// Writes dirty pages of bytes `offset..offset + len` back without metadata or flush (sync_file_range(2)); `None`
+    /// where there are no pages.
+    fn sync_range(&self, offset: u64, len: u64, wait: bool) -> Option<Result<()>> {
+        let _ = (offset, len, wait);
+        None
     }
 
     /// fcntl's F_ADD_SEALS (with `add` and the seals) and F_GET_SEALS.
@@ -280,6 +309,18 @@ struct Mapped {
 impl PageSource for Mapped {
     fn page(&self, index: u64, write: bool) -> Result<Frame> {
         self.pages.page(index, write)
+    }
+
+    fn bring_in(&self, index: u64, write: bool) -> Result<Frame> {
+        self.pages.bring_in(index, write)
+    }
+
+    fn mappers(&self) -> Option<&Mappers> {
+        self.pages.mappers()
+    }
+
+    fn sync(&self, first: u64, last: u64, wait: bool) -> Result<()> {
+        self.pages.sync(first, last, wait)
     }
 
     fn size(&self) -> u64 {

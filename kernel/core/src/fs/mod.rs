@@ -2,6 +2,7 @@
 //!
 //! | module | story |
 //! |---|---|
+//! | [`cache`] | pages of files that a disk keeps |
 //! | [`file`](mod@file), [`descriptors`] | open files and descriptor tables |
 //! | [`inode`], [`mount`] | what a file system shows |
 //! | [`dentry`], [`path`], [`walk`] | the tree of names, places in it, and the way to them |
@@ -12,6 +13,7 @@
 //! | [`pipe`] | pipes and FIFOs |
 //! | [`ready`], [`epoll`], [`eventfd`], [`timerfd`], [`signalfd`] | waiting for files, and files to wait for |
 
+pub mod cache;
 pub mod context;
 pub mod dentry;
 pub mod descriptors;

@@ -42,6 +42,10 @@ pub trait FileSystem: Send + Sync {
     fn device(&self) -> u64;
     /// Whether its directory entries change through the VFS alone, so that they can be kept.
     fn keeps_names(&self) -> bool;
+    /// Whether names that are forgotten can be looked up again: their inodes are on a disk.
+    fn looks_up_again(&self) -> bool {
+        false
+    }
     /// Options for /proc/mounts, beginning with a comma, or empty.
     fn options(&self) -> String {
         String::new()
@@ -90,6 +94,13 @@ impl SuperBlock {
     /// The root of its names.
     pub fn root(&self) -> &Arc<Dentry> {
         &self.root
+    }
+
+    /// Forgets names that nobody uses, where the file system can look them up again, until at most `most` are left.
+    pub fn prune(&self, most: usize) {
+        if self.fs.looks_up_again() {
+            self.root.prune(most);
+        }
     }
 }
 
@@ -327,6 +338,13 @@ pub fn relocate(mount: &Arc<Mount>, to: &Path) -> Result<()> {
 /// Every mount, in the order they were made.
 pub fn all() -> Vec<Arc<Mount>> {
     TABLE.lock().order.clone()
+}
+
+/// Forgets names of every file system on a disk that nobody uses, until at most `most` are left of each.
+pub fn prune_names(most: usize) {
+    for m in all() {
+        m.superblock.prune(most);
+    }
 }
 
 /// Writes every file system to its device.

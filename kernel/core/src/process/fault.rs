@@ -10,6 +10,7 @@ use sis_machine::task;
 
 use super::thread::Thread;
 use super::{Process, State, table};
+use crate::fs::cache;
 use crate::time::{self, Deadline};
 use crate::vm::{Access, Fault};
 
@@ -77,7 +78,7 @@ impl Drop for Leaving {
     }
 }
 
-/// Frees memory by killing the process that has most, or waits for the last victim to be gone. False when there is
+/// Frees memory: of the page cache, or where that has none left by killing the process that has most, or waits for the last victim to be gone. False when there is
 /// nobody to kill. The caller holds no lock and tries its allocation again.
 pub fn oom_kill() -> bool {
     let dying = VICTIM
@@ -89,6 +90,10 @@ pub fn oom_kill() -> bool {
         .is_some_and(|p| p.state() == State::Alive && p.has_memory())
     {
         pause();
+        return true;
+    }
+    // What files have in memory goes first.
+    if cache::reclaim::make_room() {
         return true;
     }
     // Another process, or the last victim, has given its memory back meanwhile or is about to: no reason to kill.

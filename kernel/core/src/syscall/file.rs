@@ -4,7 +4,7 @@ use sis_abi::fs::OpenHow;
 
 use super::args;
 use super::{Call, Row, built, partial};
-use crate::fs::file::OpenFile;
+use crate::fs::file::{Advice, OpenFile};
 use crate::fs::flags::{
     AT_FDCWD, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_TMPFILE, O_TMPFILE_BIT, OPEN_FLAGS,
 };
@@ -18,8 +18,8 @@ use crate::{Errno, Result};
 use alloc::sync::Arc;
 
 pub(super) const CALLS: &[Row] = &[
-    partial(45, "truncate", truncate, "mappings keep pages behind the new end"),
-    partial(46, "ftruncate", ftruncate, "mappings keep pages behind the new end"),
+    built(45, "truncate", truncate),
+    built(46, "ftruncate", ftruncate),
     partial(47, "fallocate", fallocate, "collapsing and inserting ranges"),
     built(56, "openat", openat),
     built(81, "sync", sync),
@@ -212,7 +212,19 @@ fn sync_file_range(call: &mut Call<'_>) -> Result<usize> {
     if file.inode().is_none_or(|i| i.kind() == FileType::Fifo) {
         return Err(Errno::ESPIPE);
     }
-    fsync(call)
+    // What is under way already (SYNC_FILE_RANGE_WAIT_BEFORE), starting, and waiting for it.
+    let wait = call.uint(3) & (1 | 4) != 0;
+    let len = match call.arg(2) {
+        0 => u64::MAX,
+        n => n,
+    };
+    if call.uint(3) == 0 {
+        return Ok(0);
+    }
+    match file.ops.sync_range(call.arg(1), len, wait) {
+        Some(done) => done.map(|()| 0),
+        None => fsync(call),
+    }
 }
 
 fn fadvise64(call: &mut Call<'_>) -> Result<usize> {
@@ -220,12 +232,23 @@ fn fadvise64(call: &mut Call<'_>) -> Result<usize> {
     if !file.ops.is_seekable() {
         return Err(Errno::ESPIPE);
     }
-    // Advice is heard and, with every page in memory, changes nothing.
-    if call.uint(3) > 5 || (call.arg(2) as i64) < 0 {
-        Err(Errno::EINVAL)
-    } else {
-        Ok(0)
-    }
+    let advice = match call.uint(3) {
+        0 => Advice::Normal,
+        1 => Advice::Random,
+        2 => Advice::Sequential,
+        3 => Advice::WillNeed,
+        4 => Advice::DontNeed,
+        5 => Advice::NoReuse,
+        _ => return Err(Errno::EINVAL),
+    };
+    let (offset, len) = (call.arg(1), call.arg(2) as i64);
+    // 0: to the end.
+    let len = match u64::try_from(len).map_err(|_| Errno::EINVAL)? {
+        0 => u64::MAX,
+        n => n,
+    };
+    file.ops.advise(offset, len, advice);
+    Ok(0)
 }
 
 fn readahead(call: &mut Call<'_>) -> Result<usize> {
@@ -234,7 +257,10 @@ fn readahead(call: &mut Call<'_>) -> Result<usize> {
         return Err(Errno::EBADF);
     }
     match file.inode().map(|i| i.kind()) {
-        Some(FileType::Regular | FileType::BlockDevice) => Ok(0),
+        Some(FileType::Regular | FileType::BlockDevice) => {
+            file.ops.advise(call.arg(1), call.arg(2), Advice::WillNeed);
+            Ok(0)
+        }
         _ => Err(Errno::EINVAL),
     }
 }

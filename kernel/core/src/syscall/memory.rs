@@ -239,7 +239,6 @@ const MS_ASYNC: u32 = 1;
 const MS_INVALIDATE: u32 = 2;
 const MS_SYNC: u32 = 4;
 
-/// Everything that can be mapped lives in memory: what is stored is there already.
 fn msync(call: &mut Call<'_>) -> Result<usize> {
     let flags = call.uint(2);
     if flags & !(MS_ASYNC | MS_INVALIDATE | MS_SYNC) != 0 || flags & (MS_ASYNC | MS_SYNC) == MS_ASYNC | MS_SYNC {
@@ -252,11 +251,10 @@ fn msync(call: &mut Call<'_>) -> Result<usize> {
             Err(Errno::EINVAL)
         };
     }
-    if call.thread.vm().is_mapped(call.usize(0), call.usize(1))? {
-        Ok(0)
-    } else {
-        Err(Errno::ENOMEM)
-    }
+    call.thread
+        .vm()
+        .sync(call.usize(0), call.usize(1), flags & MS_SYNC != 0)
+        .map(|()| 0)
 }
 
 /// Nothing is ever paged out: a locked page needs only to be there.

@@ -2,13 +2,13 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use sis_machine::mm::frames::Frame;
 use sis_machine::mm::uspace::Prot;
 
-use super::{PAGE, PageSource};
+use super::{PAGE, PageSource, Vm};
 
 /// What the program may do with an area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,21 @@ pub(super) struct Area {
 impl Area {
     pub(super) fn is_shared(&self) -> bool {
         matches!(self.backing, Backing::Shared(..))
+    }
+
+    /// The object that it maps, and the object's page at its start.
+    pub(super) fn source(&self) -> Option<(&Arc<dyn PageSource>, u64)> {
+        match &self.backing {
+            Backing::Private(source, first) | Backing::Shared(source, first) => Some((source, *first)),
+            _ => None,
+        }
+    }
+
+    /// Tells the object that `space` maps it. The space's lock is held.
+    pub(super) fn tell_mappers(&self, space: &Weak<Vm>) {
+        if let Some(mappers) = self.source().and_then(|(s, _)| s.mappers()) {
+            mappers.add(space);
+        }
     }
 
     pub(super) fn is_left_out_of_fork(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Page faults.
 
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use sis_autonomy::mem::Latency;
@@ -7,7 +8,8 @@ use sis_machine::mm::frames::{self, Frame};
 use sis_machine::mm::uspace::Prot;
 
 use super::area::Backing;
-use super::{Inner, PAGE, Vm};
+use super::{Inner, PAGE, PageSource, Vm};
+use crate::fs::cache;
 use crate::process::thread;
 use crate::{Errno, sched, time};
 
@@ -73,7 +75,7 @@ impl Vm {
     /// See [`Fault`].
     pub fn handle_fault(&self, address: usize, access: Access) -> Result<(), Fault> {
         let begin = time::now_ns();
-        let out = self.inner.lock().mend(address & !(PAGE - 1), access);
+        let out = self.mend(address & !(PAGE - 1), access);
         if out.is_ok() {
             let ns = time::now_ns() - begin;
             TIME_NS.fetch_add(ns, Ordering::Relaxed);
@@ -88,8 +90,52 @@ impl Vm {
     }
 }
 
+/// Why a fault is not mended yet.
+enum Stop {
+    Fault(Fault),
+    /// A page must be brought into memory first, which may take I/O.
+    Absent {
+        source: Arc<dyn PageSource>,
+        index: u64,
+        write: bool,
+    },
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// How often a page is brought in that is gone again when the lock is taken; then the program faults once more.
+const TRIES: usize = 16;
+
+impl Vm {
+    /// No I/O is waited for under the space's lock: write-back takes that lock to protect pages.
+    fn mend(&self, page: usize, access: Access) -> Result<(), Fault> {
+        let mut kept = None;
+        for _ in 0..TRIES {
+            let stop = self.inner.lock().mend(page, access);
+            match stop {
+                Ok(()) => {
+                    drop(kept);
+                    if access == Access::Write {
+                        cache::throttle();
+                    }
+                    return Ok(());
+                }
+                Err(Stop::Fault(fault)) => return Err(fault),
+                Err(Stop::Absent { source, index, write }) => {
+                    kept = Some(source.bring_in(index, write).map_err(to_fault)?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Inner {
-    fn mend(&mut self, page: usize, access: Access) -> Result<(), Fault> {
+    fn mend(&mut self, page: usize, access: Access) -> Result<(), Stop> {
         let (start, area) = self.areas.find(page).ok_or(Fault::Unmapped)?;
         let p = area.protection;
         let allowed = match access {
@@ -98,7 +144,7 @@ impl Inner {
             Access::Exec => p.exec,
         };
         if !allowed {
-            return Err(Fault::Forbidden);
+            return Err(Fault::Forbidden.into());
         }
         let rights = p.to_table();
         let write = access == Access::Write;
@@ -110,7 +156,9 @@ impl Inner {
             }
             return match &area.backing {
                 Backing::Shared(source, first) if write => {
-                    let new = source.page(first + index, true).map_err(to_fault)?;
+                    let new = source
+                        .page(first + index, true)
+                        .map_err(|e| stop(e, source, first + index, true))?;
                     drop(frame);
                     self.put(page, new, rights)
                 }
@@ -148,7 +196,9 @@ impl Inner {
                 self.put(page, frame, rights)
             }
             Backing::Private(source, first) => {
-                let frame = source.page(first + index, false).map_err(to_fault)?;
+                let frame = source
+                    .page(first + index, false)
+                    .map_err(|e| stop(e, source, first + index, false))?;
                 if write {
                     let new = Frame::alloc_user().ok_or(Fault::NoMemory)?;
                     new.copy_from(&frame);
@@ -158,7 +208,9 @@ impl Inner {
                 }
             }
             Backing::Shared(source, first) => {
-                let frame = source.page(first + index, write).map_err(to_fault)?;
+                let frame = source
+                    .page(first + index, write)
+                    .map_err(|e| stop(e, source, first + index, write))?;
                 self.put(
                     page,
                     frame,
@@ -175,11 +227,23 @@ impl Inner {
         }
     }
 
-    fn put(&mut self, page: usize, frame: Frame, rights: Prot) -> Result<(), Fault> {
+    fn put(&mut self, page: usize, frame: Frame, rights: Prot) -> Result<(), Stop> {
         self.space
             .map(page, frame, rights)
             .map(drop)
-            .map_err(|_| Fault::NoMemory)
+            .map_err(|_| Fault::NoMemory.into())
+    }
+}
+
+fn stop(e: Errno, source: &Arc<dyn PageSource>, index: u64, write: bool) -> Stop {
+    if e == Errno::EAGAIN {
+        Stop::Absent {
+            source: source.clone(),
+            index,
+            write,
+        }
+    } else {
+        to_fault(e).into()
     }
 }
 

@@ -381,6 +381,32 @@ impl Vm {
         if all { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
+    /// Has the objects that a range maps shared written to where they are kept (msync(2)); with `wait`, until they are
+    /// safe there.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ENOMEM` when part of the range is not mapped (the rest is written), and failures of writing.
+    pub fn sync(&self, start: usize, len: usize, wait: bool) -> Result<()> {
+        let end = range_end(start, len)?;
+        let (all, parts) = {
+            let inner = self.inner.lock();
+            let mut parts = alloc::vec::Vec::new();
+            for (at, area) in inner.areas.iter().filter(|(at, a)| *at < end && a.end > start) {
+                let Some((source, page)) = area.source().filter(|_| area.is_shared()) else {
+                    continue;
+                };
+                let (from, to) = (start.max(at), end.min(area.end));
+                let first = page + ((from - at) / PAGE) as u64;
+                parts.push((source.clone(), first, first + ((to - from) / PAGE) as u64));
+            }
+            (inner.areas.covers(start, end), parts)
+        };
+        for (source, first, last) in parts {
+            source.sync(first, last, wait)?;
+        }
+        if all { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
     /// Whether every page of a range is mapped by the program.
     ///
     /// # Errors
@@ -509,17 +535,16 @@ impl Inner {
                 }
             }
         };
-        self.areas.insert(
-            start,
-            Area {
-                end: start + len,
-                protection,
-                backing,
-                label,
-                skip_fork: false,
-                may_write: rules.may_write,
-            },
-        );
+        let area = Area {
+            end: start + len,
+            protection,
+            backing,
+            label,
+            skip_fork: false,
+            may_write: rules.may_write,
+        };
+        area.tell_mappers(&self.me);
+        self.areas.insert(start, area);
         Ok(start)
     }
 }

@@ -7,12 +7,13 @@
 mod area;
 mod fault;
 mod map;
+mod mappers;
 mod peek;
 mod pin;
 mod shared;
 
 use alloc::string::String;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use sis_machine::mm::frames::{self, Frame};
@@ -22,6 +23,7 @@ use sis_machine::sync::{Mutex, Rank};
 pub use area::{Backing, Protection};
 pub use fault::{Access, Fault, fault_from_kernel, stats as fault_stats};
 pub use map::{MapRequest, Place, Rules, most_areas, shared_anonymous};
+pub use mappers::Mappers;
 pub use pin::pin;
 
 use crate::{Errno, Result};
@@ -37,8 +39,26 @@ pub const HIGHEST: usize = sis_machine::mm::USER_END;
 /// The pages of something that can be mapped: a file's page cache, a shared memory object, a device.
 pub trait PageSource: Send + Sync {
     /// Page `index` (of 4096 bytes). `write`: the mapper is about to write through a shared mapping, so a hole must get
-    /// a page of its own. `EFAULT`-like answers become SIGBUS: past the end of the file, no space, I/O error.
+    /// a page of its own. `EFAULT`-like answers become SIGBUS: past the end of the file, no space, I/O error. Called with
+    /// the address space's lock held: a page that is not in memory is `EAGAIN`, and [`Self::bring_in`] comes next.
     fn page(&self, index: u64, write: bool) -> Result<Frame>;
+
+    /// Waits until [`Self::page`] can answer, and keeps the page in memory while what is returned lives. May sleep for
+    /// I/O; called with no address space locked.
+    fn bring_in(&self, index: u64, write: bool) -> Result<Frame> {
+        self.page(index, write)
+    }
+
+    /// Who maps it, for objects that take pages away.
+    fn mappers(&self) -> Option<&Mappers> {
+        None
+    }
+
+    /// Writes pages `first..last` to where the object is kept (msync(2)); with `wait`, until they are safe there.
+    fn sync(&self, first: u64, last: u64, wait: bool) -> Result<()> {
+        let _ = (first, last, wait);
+        Ok(())
+    }
 
     /// Bytes, now.
     fn size(&self) -> u64;
@@ -61,6 +81,8 @@ struct Inner {
     mmap_top: usize,
     /// Where the vDSO was mapped.
     vdso: usize,
+    /// The space that this is of, for those whose pages it maps.
+    me: Weak<Vm>,
 }
 
 /// A user address space, shared by the threads of a process (CLONE_VM).
@@ -84,10 +106,17 @@ impl Vm {
             brk: 0,
             mmap_top: HIGHEST - (1 << 30),
             vdso: 0,
+            me: Weak::new(),
         };
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|me| Self {
             handle,
-            inner: Mutex::new(Rank::AddressSpace, inner),
+            inner: Mutex::new(
+                Rank::AddressSpace,
+                Inner {
+                    me: me.clone(),
+                    ..inner
+                },
+            ),
         }))
     }
 
@@ -118,6 +147,7 @@ impl Vm {
                     break;
                 }
                 to.areas.insert(start, area.clone());
+                area.tell_mappers(&to.me);
                 let cow = !area.is_shared();
                 if from.space.share_range(&mut to.space, start, area.end, cow).is_err() {
                     out = Err(Errno::ENOMEM);

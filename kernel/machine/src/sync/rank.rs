@@ -29,12 +29,18 @@ pub enum Rank {
     Stream = 6,
     /// An epoll instance.
     Epoll = 7,
+    /// Holds a file's cached pages still while blocks under them are freed; a read of pages takes it too. After the locks
+    /// that a copy of user memory may be made under, as the copy's faults read pages; before address spaces, from which
+    /// pages are unmapped under it.
+    Filling = 8,
     /// A process's address space.
-    AddressSpace = 8,
-    /// Pages of one file (taken inside a page fault).
-    PageCache = 9,
+    AddressSpace = 9,
+    /// Pages of one object in memory (taken inside a page fault).
+    PageCache = 10,
+    /// A mounted file system's metadata; held while its disk is waited for.
+    Volume = 11,
     /// A journal or a device queue that sleeps.
-    Device = 10,
+    Device = 12,
     /// Any other sleeping lock that takes no sleeping lock inside.
     SleepLeaf = 15,
 

@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use sis_machine::mm::frames::total_frames;
 use sis_machine::sync::Once;
 
-use crate::fs::pipe;
+use crate::fs::cache::{self, flusher};
 use crate::fs::virt_tree::Tree;
+use crate::fs::{mount, pipe};
 use crate::process::limits::NR_OPEN;
 use crate::process::table::PID_MAX;
 use crate::process::thread;
@@ -47,6 +48,12 @@ pub(super) fn add(tree: &Arc<Tree>) {
         ("sys/fs/file-max", i64::MAX as u64),
         ("sys/fs/pipe-max-size", pipe::MAX_BYTES as u64),
         ("sys/fs/inode-max", total_frames() as u64),
+        ("sys/vm/dirty_background_ratio", flusher::BACKGROUND_PERCENT as u64),
+        ("sys/vm/dirty_ratio", flusher::THROTTLE_PERCENT as u64),
+        ("sys/vm/dirty_background_bytes", 0),
+        ("sys/vm/dirty_bytes", 0),
+        ("sys/vm/dirty_expire_centisecs", flusher::EXPIRE_CENTISECONDS),
+        ("sys/vm/dirty_writeback_centisecs", flusher::INTERVAL_CENTISECONDS),
     ];
     for (path, value) in numbers {
         let value = *value;
@@ -68,6 +75,7 @@ pub(super) fn add(tree: &Arc<Tree>) {
             Ok(())
         },
     );
+    tree.add_setting("sys/vm/drop_caches", || Ok(b"0\n".to_vec()), drop_caches);
     tree.add_setting("sys/kernel/printk", printk, set_printk);
     tree.add_file("sys/kernel/random/uuid", || line(uuid(&fresh())));
     tree.add_file("sys/kernel/random/boot_id", || line(uuid(boot_id())));
@@ -80,6 +88,23 @@ fn line(mut text: Vec<u8>) -> Result<Vec<u8>> {
 
 fn first_line(bytes: &[u8]) -> &[u8] {
     bytes.split(|b| *b == b'\n' || *b == 0).next().unwrap_or_default()
+}
+
+/// 1: clean pages; 2: names that nobody uses; 3: both (Documentation/admin-guide/sysctl/vm.rst).
+fn drop_caches(bytes: &[u8]) -> Result<()> {
+    if !thread::current().cred().may_override() {
+        return Err(Errno::EPERM);
+    }
+    let text = core::str::from_utf8(first_line(bytes)).map_err(|_| Errno::EINVAL)?;
+    let what = text.trim().parse::<u8>().ok().filter(|n| (1..=4).contains(n));
+    let what = what.ok_or(Errno::EINVAL)?;
+    if what & 2 != 0 {
+        mount::prune_names(0);
+    }
+    if what & 1 != 0 {
+        cache::drop_clean();
+    }
+    Ok(())
 }
 
 fn printk() -> Result<Vec<u8>> {

@@ -11,6 +11,7 @@ use sis_machine::mm::{self, frames};
 use sis_machine::{cpu, percpu};
 
 use crate::Result;
+use crate::fs::cache;
 use crate::fs::registry;
 use crate::fs::tmpfs;
 use crate::fs::virt_tree::Tree;
@@ -98,6 +99,10 @@ fn meminfo() -> String {
     let (total, free) = (frames::total_frames(), frames::free_frames());
     let available = free.saturating_sub(frames::reserve_frames());
     let shared = tmpfs::pages_in_use();
+    let cached = cache::usage();
+    // What is clean comes back when it is needed.
+    let clean = (cached.files + cached.disks).saturating_sub(cached.dirty + cached.writeback);
+    let available = available + clean;
     let line = |out: &mut String, name: &str, pages: usize| {
         let label = alloc::format!("{name}:");
         writeln!(out, "{label:<16}{:>8} kB", pages * PAGE_KIB)
@@ -106,8 +111,8 @@ fn meminfo() -> String {
         line(out, "MemTotal", total)?;
         line(out, "MemFree", free)?;
         line(out, "MemAvailable", available)?;
-        line(out, "Buffers", 0)?;
-        line(out, "Cached", shared)?;
+        line(out, "Buffers", cached.disks)?;
+        line(out, "Cached", shared + cached.files)?;
         for name in [
             "SwapCached",
             "Active",
@@ -118,18 +123,13 @@ fn meminfo() -> String {
         ] {
             line(out, name, 0)?;
         }
-        for name in [
-            "Inactive(file)",
-            "Unevictable",
-            "Mlocked",
-            "SwapTotal",
-            "SwapFree",
-            "Dirty",
-            "Writeback",
-        ] {
+        for name in ["Inactive(file)", "Unevictable", "Mlocked", "SwapTotal", "SwapFree"] {
             line(out, name, 0)?;
         }
-        line(out, "AnonPages", anonymous_pages(total, free, shared))?;
+        line(out, "Dirty", cached.dirty)?;
+        line(out, "Writeback", cached.writeback)?;
+        let in_files = shared + cached.files + cached.disks;
+        line(out, "AnonPages", anonymous_pages(total, free, in_files))?;
         line(out, "Mapped", 0)?;
         line(out, "Shmem", shared)?;
         line(out, "KReclaimable", 0)?;
@@ -259,9 +259,25 @@ fn interrupts() -> String {
 fn vmstat() -> String {
     let faults = vm::fault_stats();
     let pool = frames::zero_pool();
+    let cached = cache::usage();
     text(|out| {
         writeln!(out, "nr_free_pages {}", frames::free_frames())?;
         writeln!(out, "nr_shmem {}", tmpfs::pages_in_use())?;
+        writeln!(
+            out,
+            "nr_file_pages {}",
+            tmpfs::pages_in_use() + cached.files + cached.disks
+        )?;
+        writeln!(out, "nr_dirty {}", cached.dirty)?;
+        writeln!(out, "nr_writeback {}", cached.writeback)?;
+        writeln!(out, "nr_dirty_threshold {}", cache::flusher::throttle_limit())?;
+        writeln!(
+            out,
+            "nr_dirty_background_threshold {}",
+            cache::flusher::background_limit()
+        )?;
+        writeln!(out, "nr_written {}", cache::flusher::written())?;
+        writeln!(out, "pgsteal_direct {}", cache::reclaim::reclaimed())?;
         writeln!(out, "pgfault {}", faults.count)?;
         writeln!(out, "pgmajfault 0")?;
         writeln!(out, "cow_fault {}", faults.copy_on_write)?;

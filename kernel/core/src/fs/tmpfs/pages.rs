@@ -1,7 +1,8 @@
 //! The content of a file: page frames by index, holes where there are none.
 //!
 //! Writers hold `writing` so that appends and truncations are whole; readers and page faults take only the spinning lock
-//! of the map, for as long as it takes to find a frame. A page that a truncation took away lives on in whoever has it.
+//! of the map, for as long as it takes to find a frame. The size changes with the map locked, so that no page is made behind
+//! the end; a truncation takes pages out of every mapping.
 
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
@@ -16,7 +17,7 @@ use sis_machine::sync::{Mutex, Rank, SpinLock};
 use super::Shared;
 use crate::fs::file::Whence;
 use crate::user::{Sink, Source};
-use crate::vm::PageSource;
+use crate::vm::{Mappers, PageSource};
 use crate::{Errno, Result};
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -38,6 +39,7 @@ pub(super) struct Pages {
     size: AtomicU64,
     map: SpinLock<BTreeMap<u64, Frame>>,
     writing: Mutex<()>,
+    mappers: Mappers,
 }
 
 impl Pages {
@@ -49,6 +51,7 @@ impl Pages {
             size: AtomicU64::new(0),
             map: SpinLock::new(Rank::Leaf, BTreeMap::new()),
             writing: Mutex::new(Rank::Inode, ()),
+            mappers: Mappers::new(),
         }
     }
 
@@ -191,13 +194,19 @@ impl Pages {
             return Err(Errno::EFBIG);
         }
         let _writing = self.writing.lock();
-        let old = self.size.swap(size, Ordering::AcqRel);
-        if size < old {
-            self.clear_tail(size);
-            let gone = self.map.lock().split_off(&size.div_ceil(PAGE));
-            self.shared.give_pages(gone.len());
-            drop(gone);
-        }
+        let (first, gone) = {
+            let mut map = self.map.lock();
+            let old = self.size.swap(size, Ordering::AcqRel);
+            let first = size.div_ceil(PAGE);
+            if size >= old {
+                return Ok(());
+            }
+            (first, map.split_off(&first))
+        };
+        self.shared.give_pages(gone.len());
+        self.mappers.unmap(first, u64::MAX);
+        drop(gone);
+        self.clear_tail(size);
         Ok(())
     }
 
@@ -229,7 +238,7 @@ impl Pages {
             self.punch(offset, end);
         }
         for index in offset / PAGE..end.div_ceil(PAGE) {
-            self.get_or_make(index)?;
+            self.get_or_make(index, true)?;
             if index % 64 == 0 {
                 crate::sched::cond_resched();
             }
@@ -268,18 +277,33 @@ impl Pages {
             gone
         };
         self.shared.give_pages(gone.len());
+        self.mappers.unmap(first, last);
     }
 
-    fn get_or_make(&self, index: u64) -> Result<Frame> {
-        if let Some(f) = self.find(index) {
-            return Ok(f);
+    /// The page, made if it is a hole; `EFAULT` behind the end of the file, unless it may be there.
+    fn get_or_make(&self, index: u64, even_behind: bool) -> Result<Frame> {
+        let is_behind = || !even_behind && index >= self.len().div_ceil(PAGE);
+        {
+            let map = self.map.lock();
+            if is_behind() {
+                return Err(Errno::EFAULT);
+            }
+            if let Some(f) = map.get(&index) {
+                return Ok(f.clone());
+            }
         }
         self.shared.take_page()?;
         let Some(frame) = Frame::alloc_user_zeroed() else {
             self.shared.give_pages(1);
             return Err(Errno::ENOSPC);
         };
-        match self.map.lock().entry(index) {
+        let mut map = self.map.lock();
+        if is_behind() {
+            drop(map);
+            self.shared.give_pages(1);
+            return Err(Errno::EFAULT);
+        }
+        match map.entry(index) {
             Entry::Vacant(v) => {
                 v.insert(frame.clone());
                 Ok(frame)
@@ -332,10 +356,11 @@ impl Pages {
 
 impl PageSource for Pages {
     fn page(&self, index: u64, _write: bool) -> Result<Frame> {
-        if index >= self.len().div_ceil(PAGE) {
-            return Err(Errno::EFAULT);
-        }
-        self.get_or_make(index)
+        self.get_or_make(index, false)
+    }
+
+    fn mappers(&self) -> Option<&Mappers> {
+        Some(&self.mappers)
     }
 
     fn size(&self) -> u64 {
