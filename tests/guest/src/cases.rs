@@ -5,6 +5,7 @@ mod epoll;
 mod exec;
 mod files;
 mod futex;
+mod mapped;
 mod memory;
 mod paths;
 mod pipes;
@@ -35,6 +36,7 @@ pub(crate) static CASES: &[&[Case]] = &[
     threads::CASES,
     signals::CASES,
     memory::CASES,
+    mapped::CASES,
     files::CASES,
     paths::CASES,
     vfs::CASES,

@@ -311,13 +311,15 @@ pub(crate) fn poke(at: usize, value: u8) {
     unsafe { (at as *mut u8).write_volatile(value) }
 }
 
-/// A folder for one case, gone afterwards.
+/// A folder for one case, gone afterwards: in `SIS_GUEST_DIR`, so that the cases run on any file system, or in /tmp.
 #[derive(Debug)]
 pub(crate) struct Scratch(pub(crate) String);
 
 impl Scratch {
     pub(crate) fn new() -> Result<Self, String> {
-        let path = format!("/tmp/guest-{}-{}", std::process::id(), now_ns(libc::CLOCK_MONOTONIC));
+        let under = std::env::var("SIS_GUEST_DIR").unwrap_or_else(|_| "/tmp".to_owned());
+        let now = now_ns(libc::CLOCK_MONOTONIC);
+        let path = format!("{under}/guest-{}-{now}", std::process::id());
         std::fs::create_dir_all(&path).map_err(|e| format!("{path}: {e}"))?;
         Ok(Self(path))
     }

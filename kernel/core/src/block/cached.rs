@@ -48,7 +48,9 @@ impl DiskStore {
 
     fn extents(&self, first: u64, count: u64) -> Vec<Extent> {
         let begin = first.saturating_mul(PAGE);
-        let end = begin.saturating_add(count.saturating_mul(PAGE)).min(self.volume.size_bytes());
+        let end = begin
+            .saturating_add(count.saturating_mul(PAGE))
+            .min(self.volume.size_bytes());
         let mut out = Vec::new();
         if begin < end {
             out.push(Extent {

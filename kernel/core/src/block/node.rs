@@ -7,12 +7,12 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use sis_hal::SECTOR_BYTES;
 
+use super::cached::DiskStore;
 use super::claim::{Claim, Opened};
 use super::io::errno_of;
+use super::ioctl;
 use super::volume::{Durability, Volume};
 use crate::fs::cache::{self, PAGE, ReadAhead, Seen, Store, Wait};
-use super::cached::DiskStore;
-use super::ioctl;
 use crate::fs::device::Factory;
 use crate::fs::file::{Advice, File, IoFlags, Whence};
 use crate::fs::flags::{O_ACCMODE, O_CREAT, O_DIRECT, O_DSYNC, O_EXCL, O_RDONLY};
@@ -103,9 +103,11 @@ impl Node {
             while from.remaining() > 0 {
                 let n = from.remaining().min(DIRECT_STEP);
                 let sector = (offset + done as u64) / SECTOR_BYTES;
-                let step = from
-                    .pin(n, DIRECT_ALIGN)
-                    .and_then(|pieces| self.volume().write(sector, pieces, Durability::Cached).map_err(errno_of));
+                let step = from.pin(n, DIRECT_ALIGN).and_then(|pieces| {
+                    self.volume()
+                        .write(sector, pieces, Durability::Cached)
+                        .map_err(errno_of)
+                });
                 match step {
                     Ok(()) => done += n,
                     Err(_) if done > 0 => break,

@@ -12,8 +12,8 @@ use super::disk::Disk;
 use super::stats::Totals;
 use super::volume::Volume;
 use super::{node, partitions, show};
-use crate::fs::{cache, devfs};
 use crate::fs::inode::{make_dev, split_dev};
+use crate::fs::{cache, devfs};
 use crate::{Errno, Result, init};
 
 /// What kind of disk it is: decides its name and numbers.

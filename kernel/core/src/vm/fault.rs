@@ -156,7 +156,9 @@ impl Inner {
             }
             return match &area.backing {
                 Backing::Shared(source, first) if write => {
-                    let new = source.page(first + index, true).map_err(|e| stop(e, source, first + index, true))?;
+                    let new = source
+                        .page(first + index, true)
+                        .map_err(|e| stop(e, source, first + index, true))?;
                     drop(frame);
                     self.put(page, new, rights)
                 }
@@ -194,7 +196,9 @@ impl Inner {
                 self.put(page, frame, rights)
             }
             Backing::Private(source, first) => {
-                let frame = source.page(first + index, false).map_err(|e| stop(e, source, first + index, false))?;
+                let frame = source
+                    .page(first + index, false)
+                    .map_err(|e| stop(e, source, first + index, false))?;
                 if write {
                     let new = Frame::alloc_user().ok_or(Fault::NoMemory)?;
                     new.copy_from(&frame);
@@ -204,7 +208,9 @@ impl Inner {
                 }
             }
             Backing::Shared(source, first) => {
-                let frame = source.page(first + index, write).map_err(|e| stop(e, source, first + index, write))?;
+                let frame = source
+                    .page(first + index, write)
+                    .map_err(|e| stop(e, source, first + index, write))?;
                 self.put(
                     page,
                     frame,

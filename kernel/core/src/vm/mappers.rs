@@ -120,7 +120,9 @@ impl Mappers {
         self.each(first, last, true, |inner, shown| {
             for s in shown {
                 for (n, va) in (s.start..s.end).step_by(PAGE).enumerate() {
-                    let Some((mapped, _)) = inner.space.query(va) else { continue };
+                    let Some((mapped, _)) = inner.space.query(va) else {
+                        continue;
+                    };
                     if frame_of(s.page + n as u64).is_some_and(|f| f == mapped) {
                         drop(mapped);
                         inner.space.unmap_range(va, va + PAGE);

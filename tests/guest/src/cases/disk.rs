@@ -20,6 +20,9 @@ pub(super) static CASES: &[Case] = &[
     ("disk/read-table-anew", read_table_anew),
     ("disk/unknown-ioctl", unknown_ioctl),
     ("disk/parallel", parallel),
+    ("disk/mapped", mapped),
+    ("disk/mapped-again", mapped_again),
+    ("disk/forgotten", forgotten),
 ];
 
 const DISK: &str = "/dev/vda";
@@ -454,4 +457,90 @@ fn part_of_disk(number: u64) -> Outcome {
         }
     }
     Ok(())
+}
+
+fn mapping(fd: &Fd, pages: usize, offset: usize) -> Result<usize, String> {
+    let both = libc::PROT_READ | libc::PROT_WRITE;
+    sys!(SYS_mmap, 0, pages * PAGE, both, libc::MAP_SHARED, fd, offset)
+        .what("mmap")
+        .map(|at| at as usize)
+}
+
+/// What the medium has, past every cache.
+fn medium(len: usize, offset: u64) -> Result<Vec<u8>, String> {
+    let direct = disk(libc::O_RDONLY | libc::O_DIRECT)?;
+    let at = memory(len.div_ceil(PAGE))?;
+    same!(
+        pread(&direct, at, len, offset).what("direct pread")?,
+        len,
+        "a direct read"
+    );
+    let bytes = (0..len).map(|n| peek(at + n)).collect();
+    sys!(SYS_munmap, at, len.next_multiple_of(PAGE)).what("munmap")?;
+    Ok(bytes)
+}
+
+fn mapped() -> Outcome {
+    let fd = disk(libc::O_RDWR)?;
+    let at = mapping(&fd, 4, MIB)?;
+    put_at(&fd, &pattern(4 * PAGE, 3), MIB as u64)?;
+    for n in [0, 1, PAGE, 3 * PAGE + 77] {
+        same!(peek(at + n), pattern(4 * PAGE, 3)[n], "a write as the mapping has it");
+    }
+    poke(at + 5, 0xaa);
+    poke(at + 2 * PAGE + 6, 0xbb);
+    same!(bytes_at(&fd, 1, (MIB + 5) as u64)?, [0xaa], "a store as read(2) has it");
+    sys!(SYS_msync, at, 4 * PAGE, libc::MS_SYNC).what("msync")?;
+    let there = medium(4 * PAGE, MIB as u64)?;
+    same!(
+        (there[5], there[2 * PAGE + 6]),
+        (0xaa, 0xbb),
+        "what msync(2) has written"
+    );
+    same!(
+        there[PAGE..2 * PAGE],
+        pattern(4 * PAGE, 3)[PAGE..2 * PAGE],
+        "what fsync has written"
+    );
+    Ok(())
+}
+
+/// A page that has been written is noticed when it is stored to once more.
+fn mapped_again() -> Outcome {
+    let fd = disk(libc::O_RDWR)?;
+    let at = mapping(&fd, 2, 2 * MIB)?;
+    for round in 1..=20_u8 {
+        poke(at + 9, round);
+        poke(at + PAGE, round);
+        if round % 2 == 0 {
+            sys!(SYS_msync, at, 2 * PAGE, libc::MS_SYNC).what("msync")?;
+        } else {
+            sys!(SYS_fsync, &fd).what("fsync")?;
+        }
+        let there = medium(2 * PAGE, 2 * MIB as u64)?;
+        same!((there[9], there[PAGE]), (round, round), "round {round}");
+    }
+    // A child's stores count, too.
+    let child = checked_child(|| {
+        poke(at + 10, 0x77);
+        Ok(())
+    });
+    child?;
+    sys!(SYS_fsync, &fd).what("fsync")?;
+    same!(medium(PAGE, 2 * MIB as u64)?[10], 0x77, "what a child has stored");
+    Ok(())
+}
+
+/// posix_fadvise(2) may drop pages; nothing is lost by it.
+fn forgotten() -> Outcome {
+    let fd = disk(libc::O_RDWR)?;
+    let bytes = pattern(MIB, 21);
+    put_at(&fd, &bytes, 4 * MIB as u64)?;
+    sys!(SYS_fadvise64, &fd, 4 * MIB, MIB, libc::POSIX_FADV_DONTNEED).what("POSIX_FADV_DONTNEED")?;
+    sys!(SYS_fadvise64, &fd, 4 * MIB, MIB, libc::POSIX_FADV_WILLNEED).what("POSIX_FADV_WILLNEED")?;
+    sys!(SYS_readahead, &fd, 4 * MIB, MIB).what("readahead")?;
+    check!(bytes_at(&fd, MIB, 4 * MIB as u64)? == bytes, "other bytes came back");
+    refused("unknown advice", sys!(SYS_fadvise64, &fd, 0, 0, 6), libc::EINVAL)?;
+    sys!(SYS_sync_file_range, &fd, 4 * MIB, MIB, 7).what("sync_file_range")?;
+    refused("unknown flags", sys!(SYS_sync_file_range, &fd, 0, 0, 8), libc::EINVAL)
 }

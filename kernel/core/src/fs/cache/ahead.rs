@@ -172,7 +172,11 @@ pub fn advise(store: &Arc<dyn Store>, ahead: &ReadAhead, offset: u64, len: u64, 
             // Whole pages only: the neighbour's bytes may be needed.
             let (first, last) = (offset.div_ceil(PAGE), offset.saturating_add(len) / PAGE);
             let size = store.cache().size();
-            let last = if offset.saturating_add(len) >= size { u64::MAX } else { last };
+            let last = if offset.saturating_add(len) >= size {
+                u64::MAX
+            } else {
+                last
+            };
             // Only advice: failures are noted in the file.
             let _ = back::write_back(store, first, last, Wait::No);
             reclaim::drop_range(store.as_ref(), first, last);

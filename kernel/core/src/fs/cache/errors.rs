@@ -51,7 +51,9 @@ impl ErrorSeq {
         if now & !SEEN == seen.0.swap(now & !SEEN, Ordering::AcqRel) {
             return Ok(());
         }
-        let _ = self.0.compare_exchange(now, now | SEEN, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self
+            .0
+            .compare_exchange(now, now | SEEN, Ordering::AcqRel, Ordering::Relaxed);
         result_of(now)
     }
 }

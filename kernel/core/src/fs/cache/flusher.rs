@@ -224,7 +224,9 @@ impl Flusher {
         let mut left = self.dirty.lock().len();
         while left > 0 {
             left -= 1;
-            let Some(store) = self.dirty.lock().pop_front() else { break };
+            let Some(store) = self.dirty.lock().pop_front() else {
+                break;
+            };
             let cache = store.cache();
             let is_old = cache.dirty_since_ns.load(Ordering::Relaxed) <= expired;
             if Arc::strong_count(&store) == 1 && store.is_doomed() {

@@ -49,7 +49,9 @@ pub(super) fn pieces_of(pages: &[Arc<Page>], at: u64, len: u64) -> Vec<FramePiec
     let mut out = Vec::with_capacity((len / PAGE + 2) as usize);
     let (mut at, end) = (at, at + len);
     while at < end {
-        let Some(page) = pages.get((at / PAGE) as usize) else { break };
+        let Some(page) = pages.get((at / PAGE) as usize) else {
+            break;
+        };
         let within = at % PAGE;
         let n = (PAGE - within).min(end - at);
         out.push(FramePiece {
@@ -65,7 +67,9 @@ pub(super) fn pieces_of(pages: &[Arc<Page>], at: u64, len: u64) -> Vec<FramePiec
 fn zero(pages: &[Arc<Page>], at: u64, end: u64) {
     let mut at = at;
     while at < end {
-        let Some(page) = pages.get((at / PAGE) as usize) else { return };
+        let Some(page) = pages.get((at / PAGE) as usize) else {
+            return;
+        };
         let within = (at % PAGE) as usize;
         let n = (PAGE_SIZE - within).min((end - at) as usize);
         page.frame.zero_range(within, n);

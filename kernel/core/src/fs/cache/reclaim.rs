@@ -13,6 +13,7 @@ use sis_machine::sync::{Rank, SpinLock};
 
 use super::page::{Page, State};
 use super::{FileCache, Store, flusher};
+use crate::process::{self, thread};
 
 /// Files with pages, and the page at which the look at the first goes on.
 struct Files {
@@ -34,6 +35,8 @@ static RECLAIMED: AtomicU64 = AtomicU64::new(0);
 const LOOK: usize = 256;
 /// Pages given back at once when the cache itself needs memory.
 const BATCH: usize = 64;
+/// How often a frame is asked for, with a pause of a millisecond between, before the caller is told that there is none.
+const TRIES: usize = 10_000;
 
 /// The cache leaves so many frames free beyond the reserve, for programs.
 fn margin() -> usize {
@@ -55,20 +58,15 @@ pub fn reclaimed() -> u64 {
 /// A frame for a page of the cache, which makes room for it among its own pages. `is_needed`: somebody waits for this
 /// page; others are only read ahead.
 pub(super) fn new_frame(is_needed: bool) -> Option<Frame> {
-    if free_frames() <= reserve_frames() + margin() {
-        let freed = reclaim(BATCH);
-        if freed == 0 && !is_needed {
-            return None;
-        }
+    if free_frames() <= reserve_frames() + margin() && reclaim(BATCH) == 0 && !is_needed {
+        return None;
     }
-    for _ in 0..32 {
+    for _ in 0..TRIES {
         if let Some(frame) = Frame::alloc_user() {
             return Some(frame);
         }
-        if !is_needed {
-            return None;
-        }
-        if reclaim(BATCH) == 0 && !flusher::push() && evict_mapped(BATCH) == 0 {
+        // Locks before those of address spaces may be held, which no killed process needs to get rid of its memory.
+        if !is_needed || thread::kill_pending() || !process::oom_kill() {
             return None;
         }
     }

@@ -207,10 +207,7 @@ fn write_fresh(
 
 /// Puts bytes that have been taken already into the page that is there.
 fn merge(store: &dyn Store, index: u64, bytes: &Frame, within: usize, n: usize) -> Result<usize> {
-    let page = match get(store, &ReadAhead::new(), index, 1)? {
-        Some(page) => page,
-        None => return Err(Errno::EIO),
-    };
+    let page = get(store, &ReadAhead::new(), index, 1)?.ok_or(Errno::EIO)?;
     let room = FileCache::room_for(store, &page, index)?;
     let mut buf = [0u8; 256];
     let mut done = 0;
@@ -283,4 +280,3 @@ pub fn zero_edges(store: &dyn Store, from: u64, to: u64) -> Result<(u64, u64)> {
     }
     Ok((first, last.max(first)))
 }
-

@@ -7,8 +7,8 @@ use sis_machine::mm::frames::total_frames;
 use sis_machine::sync::Once;
 
 use crate::fs::cache::{self, flusher};
-use crate::fs::{mount, pipe};
 use crate::fs::virt_tree::Tree;
+use crate::fs::{mount, pipe};
 use crate::process::limits::NR_OPEN;
 use crate::process::table::PID_MAX;
 use crate::process::thread;

@@ -123,13 +123,7 @@ fn meminfo() -> String {
         ] {
             line(out, name, 0)?;
         }
-        for name in [
-            "Inactive(file)",
-            "Unevictable",
-            "Mlocked",
-            "SwapTotal",
-            "SwapFree",
-        ] {
+        for name in ["Inactive(file)", "Unevictable", "Mlocked", "SwapTotal", "SwapFree"] {
             line(out, name, 0)?;
         }
         line(out, "Dirty", cached.dirty)?;
@@ -269,11 +263,19 @@ fn vmstat() -> String {
     text(|out| {
         writeln!(out, "nr_free_pages {}", frames::free_frames())?;
         writeln!(out, "nr_shmem {}", tmpfs::pages_in_use())?;
-        writeln!(out, "nr_file_pages {}", tmpfs::pages_in_use() + cached.files + cached.disks)?;
+        writeln!(
+            out,
+            "nr_file_pages {}",
+            tmpfs::pages_in_use() + cached.files + cached.disks
+        )?;
         writeln!(out, "nr_dirty {}", cached.dirty)?;
         writeln!(out, "nr_writeback {}", cached.writeback)?;
         writeln!(out, "nr_dirty_threshold {}", cache::flusher::throttle_limit())?;
-        writeln!(out, "nr_dirty_background_threshold {}", cache::flusher::background_limit())?;
+        writeln!(
+            out,
+            "nr_dirty_background_threshold {}",
+            cache::flusher::background_limit()
+        )?;
         writeln!(out, "nr_written {}", cache::flusher::written())?;
         writeln!(out, "pgsteal_direct {}", cache::reclaim::reclaimed())?;
         writeln!(out, "pgfault {}", faults.count)?;
