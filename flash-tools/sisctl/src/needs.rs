@@ -82,6 +82,12 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Need> {
             remedy: Remedy::Package("git"),
         },
         Need {
+            name: "e2fsprogs",
+            why: "makes and checks the file systems that cargo sis test reads and writes",
+            state: exists("/usr/sbin/debugfs"),
+            remedy: Remedy::Package("e2fsprogs"),
+        },
+        Need {
             name: "Debian's arm64 packages",
             why: "BusyBox and the Pi's device tree are taken from them, unmodified",
             state: foreign_packages(),

@@ -93,6 +93,8 @@ fn play(seed: u64, steps: usize) -> History {
     } else {
         random.next() as u32
     };
+    // Few homes: each is freed and taken again within one log.
+    let homes = if random.chance(50) { 6 } else { HOMES };
     let (disk, runs) = make(
         18 + random.below(40) as u32,
         sequence,
@@ -114,7 +116,7 @@ fn play(seed: u64, steps: usize) -> History {
                 let mut blocks = BTreeMap::new();
                 let mut revokes = Vec::new();
                 for _ in 0..=random.below(6) {
-                    let home = random.below(HOMES);
+                    let home = random.below(homes);
                     match state[&home] {
                         Kind::Metadata(_) if random.chance(35) && !blocks.contains_key(&home) => {
                             revokes.push(home);
@@ -261,7 +263,7 @@ fn count(default: u64) -> u64 {
 #[test]
 fn a_cut_leaves_a_prefix_with_all_that_was_acknowledged() {
     let per_history = 30;
-    for seed in 0..count(3000).div_ceil(per_history) {
+    for seed in 0..count(1500).div_ceil(per_history) {
         let history = play(seed, 60);
         let mut random = Random(seed ^ 0xc0ff_ee00);
         for _ in 0..per_history {
@@ -270,5 +272,85 @@ fn a_cut_leaves_a_prefix_with_all_that_was_acknowledged() {
         }
         let end = history.recorder.position();
         history.check(end, &mut random, seed);
+    }
+}
+
+/// Every block that is not the log's.
+fn outside(disk: &MemDisk, runs: &[Run]) -> Vec<Vec<u8>> {
+    (0..disk.len_bytes() / BLOCK as u64)
+        .filter(|n| {
+            !runs
+                .iter()
+                .any(|r| *n >= r.physical && *n < r.physical + u64::from(r.len))
+        })
+        .map(|n| disk.get(n * BLOCK as u64, BLOCK))
+        .collect()
+}
+
+#[test]
+fn a_damaged_log_is_refused_without_a_write_or_ends_early() {
+    let (mut refused, mut replayed) = (0, 0);
+    for seed in 0..count(1500) / 4 {
+        let mut random = Random(seed);
+        let history = play(seed / 50, 40);
+        let runs = &history.runs;
+        let disk = history.recorder.crash(history.recorder.position(), &mut Random(1));
+        for _ in 0..=random.below(4) {
+            let logical = random.below(u64::from(runs[1].logical + runs[1].len)) as u32;
+            let run = runs.iter().rfind(|r| r.logical <= logical).expect("is in the log");
+            let at = (run.physical + u64::from(logical - run.logical)) * BLOCK as u64;
+            // Fields lie at the beginning.
+            let at = at
+                + if random.chance(60) {
+                    random.below(96)
+                } else {
+                    random.below(BLOCK as u64)
+                };
+            let old = disk.get(at, 1)[0];
+            let new = match random.below(3) {
+                0 => old ^ (1 << random.below(8)),
+                1 => 0xff,
+                _ => random.next() as u8,
+            };
+            disk.put(at, &[new]);
+        }
+        let before = outside(&disk, runs);
+        let recovered = Journal::open(&disk, BLOCK, runs.clone()).and_then(|mut j| j.recover(&disk));
+        match recovered {
+            Ok(report) => replayed += report.blocks,
+            Err(_) => {
+                refused += 1;
+                assert!(outside(&disk, runs) == before, "seed {seed}: refused, and written");
+            }
+        }
+    }
+    assert!(
+        refused > 50 && replayed > 50,
+        "{refused} refused, {replayed} blocks replayed: hardly a test"
+    );
+}
+
+#[test]
+fn descriptors_without_end_and_magic_everywhere_end() {
+    // A log that is one descriptor again and again, which a walk could follow for ever.
+    for kind in [1, 2, 5, 7] {
+        for is_summed in [false, true] {
+            let (disk, runs) = make(30, 6, false, is_summed);
+            let mut journal = Journal::open(&disk, BLOCK, runs.clone()).expect("opens");
+            let block = vec![(0, Arc::new(vec![7; BLOCK]))];
+            journal.commit(&disk, block, &[], 1).expect("commits");
+            for run in &runs {
+                for n in u64::from(run.logical == 0)..u64::from(run.len) {
+                    let mut block = vec![0xff; BLOCK];
+                    put_u32(&mut block, 0, 0xc03b_3998);
+                    put_u32(&mut block, 4, kind);
+                    put_u32(&mut block, 8, 7);
+                    disk.put((run.physical + n) * BLOCK as u64, &block);
+                }
+            }
+            let before = outside(&disk, &runs);
+            let _ = Journal::open(&disk, BLOCK, runs.clone()).expect("opens").recover(&disk);
+            assert!(kind == 2 || outside(&disk, &runs) == before);
+        }
     }
 }

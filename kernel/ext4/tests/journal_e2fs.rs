@@ -157,14 +157,15 @@ fn e2fsck_replays_our_logs_to_the_same_blocks() {
 #[test]
 fn we_replay_the_logs_of_debugfs_as_e2fsck_does() {
     let versions = [
-        ("-c -v 3", "journal_checksum_v3"),
-        ("-c -v 2", "journal_checksum_v2"),
-        ("-c -v 1", "journal_checksum"),
-        ("", "journal_incompat_revoke"),
+        ("-c -v 3", true, "journal_checksum_v3"),
+        ("-c -v 2", true, "journal_checksum_v2"),
+        ("-c -v 1", false, "journal_checksum"),
+        ("", true, "journal_incompat_revoke"),
+        ("", false, "journal_incompat_revoke"),
     ];
     for (block, _, is_summed, options) in KINDS {
-        for (version, feature) in versions {
-            if is_summed != version.contains('c') && !version.is_empty() {
+        for (version, is_for_summed, feature) in versions {
+            if is_summed != is_for_summed {
                 continue;
             }
             let image = Image::make(block, options);
@@ -190,9 +191,17 @@ fn we_replay_the_logs_of_debugfs_as_e2fsck_does() {
             commands.push_str("jc\n");
             let said = e2fs::debugfs_write(&image.path, &commands);
             let features = e2fs::dumpe2fs(&image.path).text;
-            assert!(features.contains(feature), "{version}: {said:?} {features}");
+            assert!(
+                features.split_whitespace().any(|word| word == feature),
+                "{version}: {said:?} {features}"
+            );
             let report = image.compare(&image.path, &format!("{block} {options:?} {version}"));
-            assert!(report.transactions > 12 && report.revoked > 0, "{report:?}");
+            // With version 1, debugfs gives transactions of revokes a wrong checksum; e2fsck stops there, too.
+            let (transactions, revoked) = if feature == "journal_checksum" { (1, 0) } else { (12, 1) };
+            assert!(
+                report.transactions >= transactions && report.revoked >= revoked,
+                "{block} {options:?} {version}: {report:?}"
+            );
         }
     }
 }

@@ -71,7 +71,6 @@ impl Journal {
         };
         self.verify(disk, end.tid, &revoked, &mut report)?;
         self.replay(disk, end.tid, &revoked)?;
-        disk.flush()?;
         // The transaction at the end may lie in the log in part: its number is not used again. Behind a damaged one there
         // may be whole ones, at most as many as the log has blocks.
         let skip = if end.is_damaged { self.superblock.max_len } else { 0 };
@@ -224,7 +223,8 @@ impl Journal {
         self.write_batch(disk, &mut batch)
     }
 
-    /// A later batch may write a block again. It comes after a flush then: a device may reorder writes between flushes.
+    /// Ends with a flush: a later batch may write a block again, and a device may reorder writes between flushes. After the
+    /// last batch, the log may be marked empty.
     fn write_batch<D: Disk>(&self, disk: &D, batch: &mut BTreeMap<u64, Vec<u8>>) -> Result<(), Error> {
         let mut gather = Gather::new(disk, &self.place);
         for (home, content) in batch.iter() {
