@@ -462,7 +462,9 @@ fn large_and_sparse_files_have_few_extents() {
         // 160 MiB, written back in pieces of 1 MiB.
         for n in 0..160 {
             v.reserve(256, true).expect("space");
-            let pieces = v.allocate(ino, n * 256, 256, Source::Reserved).expect("room");
+            let room = v.allocate(ino, n * 256, 256, Source::Reserved).expect("room");
+            let pieces = room.pieces;
+            assert_eq!(room.new_blocks, 256);
             assert!(pieces.len() < 4, "{name}: {} pieces", pieces.len());
             v.mark_written(ino, n * 256, 256, (n + 1) << 20, NOW).expect("marked");
         }
@@ -507,7 +509,7 @@ fn unwritten_blocks_stay_zeros_until_they_are_marked() {
     assert_eq!(v.map(ino, 0, 1000).expect("maps").state, State::Unwritten);
     assert_eq!(v.inode(ino).expect("an inode").size, 100 * 4096);
     for at in [50, 10, 11, 99, 0] {
-        let pieces = v.allocate(ino, at, 1, Source::Free).expect("has room already");
+        let pieces = v.allocate(ino, at, 1, Source::Free).expect("has room already").pieces;
         assert_eq!((pieces.len(), pieces[0].state), (1, State::Unwritten));
         v.disk()
             .write(pieces[0].physical * 4096, &[at as u8 + 1; 4096])
@@ -594,4 +596,64 @@ fn errors_of_the_disk_make_the_volume_read_only_and_are_recorded() {
     let _ = v.unmount(NOW);
     let (_, report) = mount(&disk);
     assert!(report.had_errors && report.was_unclean);
+}
+
+#[test]
+fn a_half_written_superblock_is_forgiven() {
+    // A small journal, and as many operations as make it turn over: the superblock goes home in between.
+    for args in [
+        &["-t", "ext4", "-b", "1024"][..],
+        &["-t", "ext4", "-b", "4096", "-g", "4096"],
+    ] {
+        let disk = MemoryDisk::new(make_image(args, 48, None));
+        let clean = disk.bytes();
+        let (mut v, _) = mount(&disk);
+        v.create(Ino::ROOT, b"f", &new(Kind::Fifo), NOW).expect("create");
+        v.unmount(NOW).1.expect("unmount");
+        let used = disk.bytes();
+        for (first, second) in [(&clean, &used), (&used, &clean)] {
+            let mut image = used.clone();
+            image[1024..1536].copy_from_slice(&first[1024..1536]);
+            image[1536..2048].copy_from_slice(&second[1536..2048]);
+            let disk = MemoryDisk::new(image.clone());
+            let (mut v, report) = mount(&disk);
+            assert!(report.was_unclean);
+            v.lookup(Ino::ROOT, b"f").expect("is there");
+            v.unmount(NOW).1.expect("unmount");
+            assert_clean(&disk.bytes(), "a half written superblock");
+            // What never changes is not forgiven.
+            image[1024 + 0x28] ^= 8;
+            assert!(Volume::mount(MemoryDisk::new(image), &MountOptions::default(), NOW).is_err());
+        }
+    }
+}
+
+#[test]
+fn files_in_use_survive_a_remount() {
+    let disk = MemoryDisk::new(make_image(&["-t", "ext4"], 32, None));
+    let (mut v, _) = mount(&disk);
+    let ino = v.create(Ino::ROOT, b"f", &new(Kind::Regular), NOW).expect("create").ino;
+    write_file(&mut v, ino, 0, b"still here").expect("write");
+    v.unlink(Ino::ROOT, b"f", NOW).expect("unlink");
+    v.remount(true, NOW).expect("read-only");
+    assert_eq!(v.unlink(Ino::ROOT, b"lost+found", NOW), Err(Error::ReadOnly));
+    v.commit(NOW).expect("nothing to commit");
+    v.remount(false, NOW).expect("writable");
+    assert_eq!(read_file(&mut v, ino), b"still here");
+    v.evict(ino, NOW).expect("evict");
+    v.unmount(NOW).1.expect("unmount");
+    assert_clean(&disk.bytes(), "remount");
+    // Mounted read-only first, the list is worked off once writing begins.
+    let (mut v, _) = mount(&disk);
+    v.create_unnamed(Ino::ROOT, &new(Kind::Regular), NOW).expect("create");
+    v.unmount(NOW).1.expect("unmount");
+    let options = MountOptions {
+        read_only: true,
+        ..MountOptions::default()
+    };
+    let (mut v, report) = Volume::mount(disk.clone(), &options, NOW).expect("mounts");
+    assert!(report.is_read_only && report.orphans_deleted == 0);
+    v.remount(false, NOW).expect("writable");
+    v.unmount(NOW).1.expect("unmount");
+    assert_clean(&disk.bytes(), "orphans after a read-only mount");
 }
