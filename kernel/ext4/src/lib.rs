@@ -21,7 +21,8 @@
 //! 1. When a page becomes dirty and its blocks are holes: [`Volume::reserve`]. `NoSpace` is told here, to the writer.
 //! 2. When it is written back: [`Volume::allocate`] with [`Source::Reserved`] for as many neighbouring blocks as are
 //!    dirty. Nothing on the disk changes; the blocks are chosen, and kept for this file in memory. Blocks that had a place
-//!    keep it, and use nothing of the reservation: give that back with [`Volume::release`].
+//!    keep it, and use nothing of the reservation: [`Allocation::new_blocks`] says how much was used, and what was
+//!    reserved beyond it goes back with [`Volume::release`].
 //! 3. Write the content to the places answered, and wait until the device has it (it may be in its cache).
 //! 4. [`Volume::mark_written`] with the range and the file's size up to there. The map names the blocks from now on.
 //!    Written blocks that were overwritten in place may be left out.
@@ -85,7 +86,7 @@ pub use dir::NAME_MAX;
 pub use dir::read::END as DIRECTORY_END;
 pub use disk::{Disk, DiskError};
 pub use error::Error;
-pub use mapping::Source;
+pub use mapping::{Allocation, Source};
 pub use types::{
     Attributes, Device, Entry, Ino, Inode, Kind, Mapping, MountOptions, MountReport, NewFile, RenameMode, Space, State,
     Timestamp, Unlinked,

@@ -29,6 +29,15 @@ pub enum Source {
     Privileged,
 }
 
+/// Room for content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allocation {
+    /// Where the blocks are, in order and without gaps; none is a hole.
+    pub pieces: Vec<Mapping>,
+    /// Blocks that had no place before: so many of a reservation were used.
+    pub new_blocks: u64,
+}
+
 impl<D: Disk> Volume<D> {
     /// What the map says at `first`, for up to `count` blocks.
     pub(crate) fn map_raw(&mut self, raw: &Raw, first: u64, count: u64) -> Result<Mapping, Error> {
@@ -103,24 +112,39 @@ impl<D: Disk> Volume<D> {
         self.reserved = self.reserved.saturating_sub(blocks);
     }
 
-    /// Takes all promises of [`reserve`](Self::reserve) back: the caller has no content without a place.
-    pub fn release_all(&mut self) {
-        self.reserved = 0;
-    }
-
     /// Finds room for `count` blocks of a regular file from `first` on. Answers where all of them are: those that had a
     /// place keep it. Blocks that come out unwritten are to be written and then told to
     /// [`mark_written`](Self::mark_written); until then nothing on the disk has changed.
     ///
     /// # Errors
-    /// [`Error::NoSpace`], [`Error::TooLarge`].
-    pub fn allocate(&mut self, ino: Ino, first: u64, count: u64, source: Source) -> Result<Vec<Mapping>, Error> {
+    /// [`Error::NoSpace`], [`Error::TooLarge`]; nothing was promised, and nothing of a reservation used, then.
+    pub fn allocate(&mut self, ino: Ino, first: u64, count: u64, source: Source) -> Result<Allocation, Error> {
         self.check_writable()?;
-        let result = self.allocate_all(ino, first, count, source);
-        self.seen(result)
+        let mut new = Vec::new();
+        let result = self.allocate_all(ino, first, count, source, &mut new);
+        let new_blocks = new.iter().map(|(_, len)| len).sum();
+        match result {
+            Ok(pieces) => Ok(Allocation { pieces, new_blocks }),
+            Err(e) => {
+                for (at, len) in new {
+                    self.release_claims(ino.0, at, at + len);
+                }
+                if source == Source::Reserved {
+                    self.reserved += new_blocks;
+                }
+                Err(self.note(e))
+            }
+        }
     }
 
-    fn allocate_all(&mut self, ino: Ino, first: u64, count: u64, source: Source) -> Result<Vec<Mapping>, Error> {
+    fn allocate_all(
+        &mut self,
+        ino: Ino,
+        first: u64,
+        count: u64,
+        source: Source,
+        new: &mut Vec<(u64, u64)>,
+    ) -> Result<Vec<Mapping>, Error> {
         let raw = self.file(ino)?;
         if count == 0 || count > CALL_MAX {
             return Err(Error::Invalid);
@@ -136,6 +160,7 @@ impl<D: Disk> Volume<D> {
             let mut piece = self.map_claimed(&raw, at, end - at)?;
             if piece.state == State::Hole {
                 piece = self.claim_piece(&raw, at, piece.len, source)?;
+                new.push((at, piece.len));
             }
             pieces.push(piece);
             at += piece.len;
@@ -195,8 +220,8 @@ impl<D: Disk> Volume<D> {
     }
 
     /// The content of `count` blocks from `first` on is on the disk: the map names them from now on, and blocks of
-    /// extents that were unwritten are content. `size` is the file's new size where it grew: content that is not written
-    /// yet must be beyond it. What became a hole in between stays one.
+    /// extents that were unwritten are content. `size` is the file's new size where it grew (a smaller one, as 0, leaves
+    /// it): content that is not written yet must be beyond it. What became a hole in between stays one.
     ///
     /// # Errors
     /// As any operation that writes; what was not marked can be marked again.

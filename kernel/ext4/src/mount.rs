@@ -15,6 +15,8 @@ use crate::types::{MountOptions, MountReport, Space, State, Timestamp};
 use crate::volume::{Counts, Volume, seal_superblock};
 use crate::{Disk, Error};
 
+mod torn;
+
 pub(crate) fn put_counts(sb: &mut [u8], counts: Counts) -> Result<(), Error> {
     put_u32(sb, field::FREE_BLOCKS, low32(counts.blocks))?;
     put_u32(sb, field::FREE_BLOCKS_HIGH, low32(counts.blocks >> 32))?;
@@ -38,14 +40,20 @@ impl<D: Disk> Volume<D> {
     /// [`Error::NotExt4`], [`Error::Feature`] with the name of what is not supported, [`Error::Corrupt`], or the disk's.
     pub fn mount(disk: D, options: &MountOptions, now: Timestamp) -> Result<(Self, MountReport), Error> {
         let mut sb = read_superblock(&disk)?;
-        let mut layout = Layout::parse(&sb, disk.len_bytes())?;
+        let (mut layout, is_torn) = match Layout::parse(&sb, disk.len_bytes()) {
+            Err(Error::Corrupt(_)) => (torn::parse(&disk, &mut sb)?, true),
+            layout => (layout?, false),
+        };
         let mut report = MountReport {
             forbidden_by: unknown_ro_compat(layout.ro_compat),
             ..MountReport::default()
         };
+        if is_torn && disk.is_read_only() {
+            return Err(Error::Corrupt("checksum of the superblock"));
+        }
         let is_frozen = report.forbidden_by.is_some() || disk.is_read_only();
         let needs_recovery = layout.incompat & incompat::RECOVER != 0;
-        report.was_unclean = needs_recovery || u16_at(&sb, field::STATE)? & state::VALID == 0;
+        report.was_unclean = needs_recovery || is_torn || u16_at(&sb, field::STATE)? & state::VALID == 0;
         let mut volume = Self::assemble(disk, layout.clone(), options, now);
         volume.system_zone()?;
         if layout.has_journal() {
@@ -54,8 +62,16 @@ impl<D: Disk> Volume<D> {
             let state_before = u16_at(&sb, field::STATE)?;
             report.replayed = volume.open_journal(needs_recovery)?;
             if needs_recovery {
+                let before = sb;
                 sb = read_superblock(&volume.disk)?;
-                layout = Layout::parse(&sb, volume.disk.len_bytes())?;
+                layout = match Layout::parse(&sb, volume.disk.len_bytes()) {
+                    // The log was empty, or had no superblock: it stays as it was mended above.
+                    Err(Error::Corrupt(_)) if is_torn => {
+                        sb = before;
+                        layout
+                    }
+                    layout => layout?,
+                };
                 if u32_at(&errors, 0)? > u32_at(&sb, field::ERROR_COUNT)? {
                     put(&mut sb, field::ERROR_COUNT, &errors)?;
                     let state = u16_at(&sb, field::STATE)?;
@@ -82,6 +98,8 @@ impl<D: Disk> Volume<D> {
         volume.is_read_only = true;
         if !options.read_only && !is_frozen {
             volume.start_writing(sb, &mut report)?;
+        } else if is_torn {
+            volume.write_superblock(&mut sb)?;
         }
         report.is_read_only = volume.is_read_only;
         Ok((volume, report))
@@ -95,6 +113,8 @@ impl<D: Disk> Volume<D> {
             log: Log::None,
             is_read_only: true,
             is_frozen: false,
+            has_failed: false,
+            are_orphans_known: false,
             now,
             counts: Counts::default(),
             freed: Shadow::default(),
@@ -246,21 +266,22 @@ impl<D: Disk> Volume<D> {
             journal.clear_errno(&self.disk)?;
         }
         self.is_read_only = false;
+        if self.are_orphans_known {
+            // The list is as it was left by this very mount: what is on it is in use.
+            return Ok(());
+        }
+        self.are_orphans_known = true;
         self.finish_orphans(report, now)
     }
 
     /// Makes everything done so far permanent.
     ///
     /// # Errors
-    /// The disk's; the file system is read-only afterwards.
+    /// The disk's; the file system is read-only afterwards, and every later commit answers [`Error::ReadOnly`].
     pub fn commit(&mut self, now: Timestamp) -> Result<(), Error> {
         self.now = now;
         if self.is_read_only {
-            return if self.is_frozen && !self.cache.dirty.is_empty() {
-                Err(Error::ReadOnly)
-            } else {
-                Ok(())
-            };
+            return if self.has_failed { Err(Error::ReadOnly) } else { Ok(()) };
         }
         self.commit_running()
     }
@@ -309,7 +330,6 @@ impl<D: Disk> Volume<D> {
             return Err(Error::ReadOnly);
         }
         let sb = read_superblock(&self.disk)?;
-        self.orphans.clear();
         self.start_writing(sb, &mut MountReport::default())
     }
 

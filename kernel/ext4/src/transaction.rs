@@ -131,6 +131,7 @@ impl<D: Disk> Volume<D> {
             self.record(e);
             self.is_read_only = true;
             self.is_frozen = true;
+            self.has_failed = true;
         }
         e
     }
@@ -144,6 +145,7 @@ impl<D: Disk> Volume<D> {
     fn fail(&mut self, e: Error) -> Error {
         self.is_read_only = true;
         self.is_frozen = true;
+        self.has_failed = true;
         e
     }
 

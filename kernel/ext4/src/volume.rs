@@ -33,6 +33,10 @@ pub struct Volume<D: Disk> {
     pub(crate) is_read_only: bool,
     /// Writing is forbidden for good: a feature, the disk, or an error.
     pub(crate) is_frozen: bool,
+    /// An error made it read-only: what waited for a commit is lost.
+    pub(crate) has_failed: bool,
+    /// The list of orphans was read.
+    pub(crate) are_orphans_known: bool,
     pub(crate) now: Timestamp,
     pub(crate) counts: Counts,
     /// Blocks freed in the running transaction: free again once it is committed.

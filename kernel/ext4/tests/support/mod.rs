@@ -204,14 +204,15 @@ pub(crate) fn write_file<D: Disk>(v: &mut Volume<D>, ino: Ino, at: u64, data: &[
         clear_tail(v, ino, size)?;
     }
     v.reserve(end - first, true)?;
-    let pieces = v.allocate(ino, first, end - first, Source::Reserved);
-    let pieces = match pieces {
-        Ok(pieces) => pieces,
+    let room = match v.allocate(ino, first, end - first, Source::Reserved) {
+        Ok(room) => room,
         Err(e) => {
             v.release(end - first);
             return Err(e);
         }
     };
+    v.release(end - first - room.new_blocks);
+    let pieces = room.pieces;
     let mut n = first;
     for p in &pieces {
         assert_eq!(p.first, n);
@@ -221,7 +222,6 @@ pub(crate) fn write_file<D: Disk>(v: &mut Volume<D>, ino: Ino, at: u64, data: &[
         n += p.len;
     }
     assert_eq!(n, end);
-    v.release_all();
     v.mark_written(ino, first, end - first, size.max(at + data.len() as u64), NOW)
 }
 
