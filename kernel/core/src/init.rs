@@ -192,7 +192,8 @@ fn start_system(platform: Platform, initrd: Option<Initrd>, line: CommandLine, e
     start_disks(&platform.disks);
     control::init(&line);
     start_load_average();
-    start_init(&line, entry_ticks)
+    let is_on_disk = fs::disk_root::mount_root(&line);
+    start_init(&line, entry_ticks, is_on_disk)
 }
 
 fn report_initramfs(u: &fs::initramfs::Unpacked) {
@@ -243,17 +244,19 @@ fn start_load_average() {
     }
 }
 
-fn start_init(line: &CommandLine, entry_ticks: u64) {
+fn start_init(line: &CommandLine, entry_ticks: u64, is_on_disk: bool) {
     let mut tried = String::new();
     let named = line
         .get("rdinit")
+        .filter(|_| !is_on_disk)
         .map(|p| (p, true))
         .or_else(|| line.get("init").map(|p| (p, false)));
     let candidates: Vec<&str> = match named {
         // As Linux: a named init that does not run is fatal; rdinit= falls back to the usual ones.
         Some((path, false)) => alloc::vec![path],
-        Some((path, true)) => core::iter::once(path).chain(INIT_PATHS).collect(),
-        None => INIT_PATHS.to_vec(),
+        Some((path, true)) if !is_on_disk => core::iter::once(path).chain(INIT_PATHS).collect(),
+        _ if is_on_disk => INIT_PATHS.into_iter().skip(1).collect(),
+        _ => INIT_PATHS.to_vec(),
     };
     let mut env = alloc::vec![String::from("HOME=/"), String::from("TERM=linux")];
     for var in &line.init_env {

@@ -9,6 +9,7 @@
 //! | [`open`](mod@open), [`names`] | opening; making, removing and moving names |
 //! | [`permission`], [`context`] | who may; where a process is |
 //! | [`tmpfs`], [`devfs`], [`initramfs`] | files in memory, device nodes, the first root |
+//! | [`ext4`](mod@ext4), [`cache`], [`disk_root`] | files on disks, their pages in memory, the root on one |
 //! | [`procfs`], [`sysfs`], [`virt`], [`virt_tree`] | files that the kernel makes up |
 //! | [`pipe`] | pipes and FIFOs |
 //! | [`ready`], [`epoll`], [`eventfd`], [`timerfd`], [`signalfd`] | waiting for files, and files to wait for |
@@ -19,6 +20,7 @@ pub mod dentry;
 pub mod descriptors;
 pub mod devfs;
 pub mod device;
+pub mod disk_root;
 pub mod epoll;
 pub mod eventfd;
 pub mod ext4;
@@ -99,9 +101,9 @@ pub fn init(image: &[u8]) -> Unpacked {
     initramfs::unpack(&root, image)
 }
 
-/// The first root. Panics before [`init`].
+/// The root of what is started next: that on a disk, if one was mounted, else the first one. Panics before [`init`].
 pub fn root() -> Path {
-    match ROOT.get() {
+    match disk_root::get().or_else(|| ROOT.get()) {
         Some(p) => p.clone(),
         None => panic!("the root was asked for before it was made"),
     }

@@ -6,10 +6,10 @@ use alloc::vec::Vec;
 use sis_machine::sync::{Rank, SpinLock};
 
 use super::inode::FileType;
-use super::walk::Base;
-use super::{devfs, ext4, kernel_base};
 use super::mount::SuperBlock;
 use super::tmpfs::TmpFs;
+use super::walk::Base;
+use super::{devfs, ext4, kernel_base};
 use super::{procfs, sysfs};
 use crate::process::thread;
 use crate::{Errno, Result, block};

@@ -22,7 +22,6 @@ use sis_machine::sync::{Mutex, Rank};
 
 pub use area::{Backing, Protection};
 pub use fault::{Access, Fault, fault_from_kernel, stats as fault_stats};
-pub use mappers::Mappers;
 pub use map::{MapRequest, Place, Rules, most_areas, shared_anonymous};
 pub use mappers::Mappers;
 pub use pin::pin;

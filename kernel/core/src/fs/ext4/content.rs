@@ -92,9 +92,8 @@ impl Node {
         if !self.has_extents {
             return Err(Errno::EOPNOTSUPP);
         }
-        self.shared.with(|v| {
-            v.fallocate(self.number(), first, last - first, size, Self::privilege(), timestamp())
-        })?;
+        self.shared
+            .with(|v| v.fallocate(self.number(), first, last - first, size, Self::privilege(), timestamp()))?;
         if let Some(size) = size {
             self.cache.grow(size);
         }
@@ -191,7 +190,7 @@ impl Store for Node {
                 return Ok(Vec::new());
             }
             let places = v.allocate(self.number(), at, end - at, From::Privileged)?;
-            Ok(places.iter().map(|m| self.extent(m, false)).collect())
+            Ok(places.pieces.iter().map(|m| self.extent(m, false)).collect())
         })
     }
 
@@ -212,7 +211,11 @@ impl Store for Node {
             if v.is_read_only() {
                 return Err(sis_ext4::Error::ReadOnly);
             }
-            let m = v.map(self.number(), first.saturating_mul(per), count.saturating_mul(per).max(1))?;
+            let m = v.map(
+                self.number(),
+                first.saturating_mul(per),
+                count.saturating_mul(per).max(1),
+            )?;
             let pages = m.len / per;
             if m.state != State::Hole && pages > 0 {
                 return Ok((pages, Room::Blocks));
@@ -369,4 +372,3 @@ impl File for Opened {
         self
     }
 }
-

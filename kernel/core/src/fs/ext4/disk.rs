@@ -25,7 +25,8 @@ impl BlockDisk {
             return Err(DiskError::OutOfRange);
         }
         let mut out = Vec::new();
-        out.try_reserve_exact(len.div_ceil(PAGE_SIZE)).map_err(|_| DiskError::Device)?;
+        out.try_reserve_exact(len.div_ceil(PAGE_SIZE))
+            .map_err(|_| DiskError::Device)?;
         let mut left = len;
         while left > 0 {
             let n = left.min(PAGE_SIZE);

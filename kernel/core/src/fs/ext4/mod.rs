@@ -99,7 +99,8 @@ impl Shared {
         let volume = guard.as_mut().ok_or(Errno::EIO)?;
         let was_writable = !volume.is_read_only();
         let out = f(volume);
-        let has_failed = was_writable && volume.is_read_only() && matches!(out, Err(Error::Corrupt(_) | Error::Disk(_)));
+        let has_failed =
+            was_writable && volume.is_read_only() && matches!(out, Err(Error::Corrupt(_) | Error::Disk(_)));
         if has_failed && !self.has_told.swap(true, Ordering::Relaxed) {
             self.is_read_only.store(true, Ordering::Relaxed);
             let why = out.as_ref().err().map_or(Error::Corrupt("an error"), |e| *e);
@@ -119,26 +120,21 @@ impl Shared {
 
     /// The file with this number.
     fn node(self: &Arc<Self>, ino: u32) -> Result<Arc<Node>> {
-        loop {
-            if let Some(n) = self.nodes.lock().get(&ino).and_then(Weak::upgrade) {
-                return Ok(n);
-            }
-            let inode = self.with(|v| v.inode(Ino(ino)))?;
-            let node = Node::new(self, &inode);
-            let mut nodes = self.nodes.lock();
-            match nodes.get(&ino).and_then(Weak::upgrade) {
-                // Somebody was faster.
-                Some(other) => {
-                    drop(nodes);
-                    drop(node);
-                    return Ok(other);
-                }
-                None => {
-                    nodes.insert(ino, Arc::downgrade(&node));
-                    return Ok(node);
-                }
-            }
+        if let Some(n) = self.nodes.lock().get(&ino).and_then(Weak::upgrade) {
+            return Ok(n);
         }
+        let inode = self.with(|v| v.inode(Ino(ino)))?;
+        let node = Node::new(self, &inode);
+        let other = {
+            let mut nodes = self.nodes.lock();
+            let other = nodes.get(&ino).and_then(Weak::upgrade);
+            if other.is_none() {
+                nodes.insert(ino, Arc::downgrade(&node));
+            }
+            other
+        };
+        // Somebody may have been faster.
+        Ok(other.unwrap_or(node))
     }
 
     /// Forgets a file, unless somebody has it again.

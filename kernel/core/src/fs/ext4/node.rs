@@ -5,11 +5,11 @@ use alloc::sync::{Arc, Weak};
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sis_ext4::{Attributes as Change, Device, DIRECTORY_END, Ino, Kind, NewFile, RenameMode, Timestamp};
+use sis_ext4::{Attributes as Change, DIRECTORY_END, Device, Ino, Kind, NewFile, RenameMode, Timestamp};
 use sis_machine::sync::{Rank, SpinLock};
 
-use super::{Shared, timestamp};
 use super::content::Opened;
+use super::{Shared, timestamp};
 use crate::fs::cache::{self, FileCache};
 use crate::fs::file::File;
 use crate::fs::flags::{S_ISGID, S_ISUID};
@@ -197,9 +197,7 @@ impl Node {
     /// Set-id bits go when somebody without CAP_FSETID writes.
     pub(super) fn drop_set_id(&self) -> Result<()> {
         let mode = self.attributes.lock().mode;
-        if mode & (S_ISUID | S_ISGID) == 0
-            || thread::try_current().is_none_or(|t| t.cred().has(Capability::Fsetid))
-        {
+        if mode & (S_ISUID | S_ISGID) == 0 || thread::try_current().is_none_or(|t| t.cred().has(Capability::Fsetid)) {
             return Ok(());
         }
         let mut new = mode & !S_ISUID;
@@ -351,8 +349,7 @@ impl Inode for Node {
             NewKind::File => (Kind::Regular, Device::default()),
             NewKind::Directory => (Kind::Directory, Device::default()),
             NewKind::Symlink(text) => {
-                let made =
-                    self.with_names(|| self.shared.with(|v| v.symlink(dir, name, text, new.uid, new.gid, t)))?;
+                let made = self.with_names(|| self.shared.with(|v| v.symlink(dir, name, text, new.uid, new.gid, t)))?;
                 return Ok(self.shared.node(made.ino.0)?);
             }
             NewKind::Node(kind, rdev) => {
@@ -385,7 +382,10 @@ impl Inode for Node {
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
         let target = Self::same(target)?;
         target.may_change()?;
-        self.with_names(|| self.shared.with(|v| v.link(Ino(target.ino), Ino(self.ino), name, timestamp())))?;
+        self.with_names(|| {
+            self.shared
+                .with(|v| v.link(Ino(target.ino), Ino(self.ino), name, timestamp()))
+        })?;
         target.refresh()
     }
 
@@ -498,4 +498,3 @@ fn new_file(new: &NewInode<'_>, kind: Kind, device: Device) -> NewFile {
 pub(super) fn all(nodes: &SpinLock<BTreeMap<u32, Weak<Node>>>) -> alloc::vec::Vec<Arc<Node>> {
     nodes.lock().values().filter_map(Weak::upgrade).collect()
 }
-

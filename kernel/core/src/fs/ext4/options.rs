@@ -42,8 +42,13 @@ impl Options {
                 ("errors", "remount-ro") => out.on_error = Some(OnError::RemountReadOnly),
                 ("errors", "panic") => out.on_error = Some(OnError::Panic),
                 // What is done anyway.
-                ("data", "ordered") | ("barrier", "" | "1") | ("user_xattr" | "delalloc" | "noauto_da_alloc", "")
-                | ("defaults" | "relatime" | "nodiscard" | "block_validity" | "nouid32" | "nogrpid" | "sysvgroups", "") => {}
+                ("data", "ordered")
+                | ("barrier", "" | "1")
+                | ("user_xattr" | "delalloc" | "noauto_da_alloc", "")
+                | (
+                    "defaults" | "relatime" | "nodiscard" | "block_validity" | "nouid32" | "nogrpid" | "sysvgroups",
+                    "",
+                ) => {}
                 _ => return Err(Errno::EINVAL),
             }
         }
