@@ -82,16 +82,10 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Need> {
             remedy: Remedy::Package("git"),
         },
         Need {
-            name: "sfdisk",
-            why: "makes the partition tables that cargo sis test has read",
-            state: exists("/usr/sbin/sfdisk"),
-            remedy: Remedy::Package("fdisk"),
-        },
-        Need {
-            name: "sgdisk",
-            why: "makes the partition tables that cargo sis test has read",
-            state: exists("/usr/sbin/sgdisk"),
-            remedy: Remedy::Package("gdisk"),
+            name: "e2fsprogs",
+            why: "makes and checks the file systems that cargo sis test reads and writes",
+            state: exists("/usr/sbin/debugfs"),
+            remedy: Remedy::Package("e2fsprogs"),
         },
         Need {
             name: "Debian's arm64 packages",

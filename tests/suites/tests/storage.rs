@@ -339,6 +339,46 @@ fn errors_of_the_medium_reach_the_program_and_nothing_hangs() -> Result<()> {
 }
 
 #[test]
+fn a_device_that_does_not_answer_is_reset_and_its_request_fails() -> Result<()> {
+    let (slow, other) = (Image::random(64 * MIB, 11)?, Image::random(16 * MIB, 12)?);
+    let sum = other.md5()?;
+    // After 64 KiB the next read would take a minute; writes are as fast as ever.
+    let drive = slow.drive().drive_option("throttling.bps-read=1000");
+    let mut board = board(4, [drive, other.drive()])?;
+    let read = "dd if=/dev/vda of=/dev/null bs=64k count=1 skip=300 iflag=direct";
+    board.run_ok(read, 20 * SECOND)?;
+    board.run_ok(
+        "{ dd if=/dev/vda of=/dev/null bs=64k count=1 iflag=direct; echo read $?; } > /tmp/read 2>&1 &",
+        20 * SECOND,
+    )?;
+    // Nobody else waits for it.
+    says(&mut board, "md5sum < /dev/vdb | cut -d' ' -f1; cat /tmp/read", &sum)?;
+    // Three times half a minute.
+    let output = board.run("sleep 110; cat /tmp/read; dmesg | grep 'vda: '", 180 * SECOND)?;
+    for part in [
+        "Input/output error",
+        "read 1",
+        "vda: a request takes longer than 30 s and is given up",
+        "vda: read of 128 sectors at 0: the device did not finish in time",
+    ] {
+        if !output.text.contains(part) {
+            return Err(board.failure(format_args!("{part:?} is not said: {}", output.text)));
+        }
+    }
+    board.run_ok(
+        "dd if=/dev/zero of=/dev/vda bs=1M count=8 oflag=direct conv=fsync,notrunc",
+        60 * SECOND,
+    )?;
+    drop(board);
+    assert_eq!(
+        slow.read_at(4 * MIB, 4096)?,
+        [0; 4096],
+        "the disk does not work after its reset"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_read_only_disk_refuses_writes() -> Result<()> {
     let image = Image::random(4 * MIB, 3)?;
     let sum = image.md5()?;
