@@ -23,6 +23,7 @@ pub(super) static CASES: &[Case] = &[
     ("disk/mapped", mapped),
     ("disk/mapped-again", mapped_again),
     ("disk/forgotten", forgotten),
+    ("disk/mapped-whole", mapped_whole),
 ];
 
 const DISK: &str = "/dev/vda";
@@ -543,4 +544,41 @@ fn forgotten() -> Outcome {
     refused("unknown advice", sys!(SYS_fadvise64, &fd, 0, 0, 6), libc::EINVAL)?;
     sys!(SYS_sync_file_range, &fd, 4 * MIB, MIB, 7).what("sync_file_range")?;
     refused("unknown flags", sys!(SYS_sync_file_range, &fd, 0, 0, 8), libc::EINVAL)
+}
+
+/// Stores to every page of up to 192 MiB, which may be more than the memory, and finds them all on the medium.
+fn mapped_whole() -> Outcome {
+    let fd = disk(libc::O_RDWR)?;
+    let size = get_u64(&fd, BLKGETSIZE64).what("BLKGETSIZE64")? as usize;
+    let pages = size.min(192 * MIB) / PAGE;
+    let at = mapping(&fd, pages, 0)?;
+    let value = |page: usize, round: usize| (page ^ (page >> 8) ^ round) as u8;
+    for round in 1..=2 {
+        for page in 0..pages {
+            poke(at + page * PAGE + 64 * round, value(page, round));
+        }
+    }
+    sys!(SYS_msync, at, pages * PAGE, libc::MS_SYNC).what("msync")?;
+    for begin in (0..pages).step_by(256) {
+        let count = (pages - begin).min(256);
+        let there = medium(count * PAGE, (begin * PAGE) as u64)?;
+        for page in 0..count {
+            for round in 1..=2 {
+                let want = value(begin + page, round);
+                same!(
+                    there[page * PAGE + 64 * round],
+                    want,
+                    "page {page} from {begin}, round {round}"
+                );
+            }
+        }
+    }
+    for page in 0..pages {
+        same!(
+            peek(at + page * PAGE + 64),
+            value(page, 1),
+            "page {page} of the mapping"
+        );
+    }
+    Ok(())
 }

@@ -179,7 +179,7 @@ pub fn advise(store: &Arc<dyn Store>, ahead: &ReadAhead, offset: u64, len: u64, 
             };
             // Only advice: failures are noted in the file.
             let _ = back::write_back(store, first, last, Wait::No);
-            reclaim::drop_range(store.as_ref(), first, last);
+            reclaim::drop_pages(store.cache(), first, last);
         }
         Advice::NoReuse => {}
     }

@@ -58,8 +58,12 @@ pub fn reclaimed() -> u64 {
 /// A frame for a page of the cache, which makes room for it among its own pages. `is_needed`: somebody waits for this
 /// page; others are only read ahead.
 pub(super) fn new_frame(is_needed: bool) -> Option<Frame> {
-    if free_frames() <= reserve_frames() + margin() && reclaim(BATCH) == 0 && !is_needed {
-        return None;
+    if free_frames() <= reserve_frames() + margin() && reclaim(BATCH) == 0 {
+        if !is_needed {
+            return None;
+        }
+        // Many at once: to find that there is nothing else takes long.
+        evict_mapped(8 * BATCH);
     }
     for _ in 0..TRIES {
         if let Some(frame) = Frame::alloc_user() {
@@ -165,51 +169,62 @@ fn look(cache: &FileCache, from: u64, wanted: usize) -> (usize, Option<u64>) {
 
 /// Takes clean pages out of the address spaces that map them, and gives them back. Takes address spaces' locks.
 pub(super) fn evict_mapped(wanted: usize) -> usize {
-    let mut left = file_count();
+    let mut left = file_count() + 1;
     let mut freed = 0;
     while freed < wanted && left > 0 {
         left -= 1;
-        let Some((store, _)) = next_file() else { break };
+        let Some((store, hand)) = next_file() else { break };
         let cache = store.cache();
-        if !cache.mappers().is_empty() {
-            let mut from = 0;
-            while freed < wanted {
-                let pages: Vec<(u64, Frame)> = {
-                    let tree = cache.tree.lock();
-                    let pages = tree.pages.range(from..).take(LOOK);
-                    pages.map(|(n, p)| (*n, p.frame.clone())).collect()
-                };
-                let (Some((first, _)), Some((last, _))) = (pages.first(), pages.last()) else {
-                    break;
-                };
-                let (first, last) = (*first, *last + 1);
-                let frame_of = |index: u64| {
-                    let at = pages.binary_search_by_key(&index, |(n, _)| *n).ok()?;
-                    pages.get(at).map(|(_, f)| f.clone())
-                };
-                cache.mappers().evict(first, last, &frame_of);
-                drop(pages);
-                freed += look(cache, first, wanted - freed).0;
-                freed += look(cache, first, wanted.saturating_sub(freed)).0;
-                from = last;
-            }
+        let mut from = Some(hand);
+        if cache.mappers().is_empty() {
+            from = None;
         }
-        advance(&store, None);
+        while let Some(at) = from
+            && freed < wanted
+        {
+            let (n, next) = evict_some(cache, at);
+            freed += n;
+            from = next;
+        }
+        advance(&store, from);
     }
     RECLAIMED.fetch_add(freed as u64, Ordering::Relaxed);
     freed
 }
 
-/// Gives clean pages `first..last` of a file back that nobody uses.
-pub(super) fn drop_range(store: &dyn Store, first: u64, last: u64) {
-    let cache = store.cache();
+/// Takes some clean pages from `at` on out of the address spaces, and gives them back. How many, and where to go on.
+fn evict_some(cache: &FileCache, at: u64) -> (usize, Option<u64>) {
+    let busy = State::DIRTY | State::WRITEBACK | State::READING | State::PROMISED;
+    let (pages, next) = {
+        let tree = cache.tree.lock();
+        let mut seen = tree.pages.range(at..);
+        let some = seen.by_ref().take(LOOK).filter(|(_, p)| !p.is(busy));
+        let pages: Vec<(u64, Frame)> = some.map(|(n, p)| (*n, p.frame.clone())).collect();
+        (pages, seen.next().map(|(n, _)| *n))
+    };
+    let (Some((first, _)), Some((last, _))) = (pages.first(), pages.last()) else {
+        return (0, next);
+    };
+    let (first, last) = (*first, *last + 1);
+    let frame_of = |index: u64| {
+        let at = pages.binary_search_by_key(&index, |(n, _)| *n).ok()?;
+        pages.get(at).map(|(_, f)| f.clone())
+    };
+    cache.mappers().evict(first, last, &frame_of);
+    drop(pages);
+    (drop_pages(cache, first, last), next)
+}
+
+/// Gives clean pages `first..last` of a file back that nobody uses; how many.
+pub(super) fn drop_pages(cache: &FileCache, first: u64, last: u64) -> usize {
     let mut from = first;
+    let mut freed = 0;
     loop {
         let mut gone: Vec<Arc<Page>> = Vec::new();
+        let mut next = None;
         {
             let mut tree = cache.tree.lock();
             let mut indexes: Vec<u64> = Vec::new();
-            let mut next = None;
             for (seen, (index, page)) in tree.pages.range(from..last.max(from)).enumerate() {
                 if seen == LOOK {
                     next = Some(*index);
@@ -222,19 +237,20 @@ pub(super) fn drop_range(store: &dyn Store, first: u64, last: u64) {
             for index in &indexes {
                 gone.extend(tree.pages.remove(index));
             }
-            from = next.unwrap_or(u64::MAX);
         }
         flusher::count_cached(cache.is_disk(), -(gone.len() as isize));
-        if from == u64::MAX {
-            return;
+        freed += gone.len();
+        match next {
+            Some(index) => from = index,
+            None => return freed,
         }
     }
 }
 
-/// For want of memory, before anything is killed: gives pages back, writing them where nothing clean is left. Whether an
+/// For want of memory, before anything is killed: gives pages back, mapped ones where no others are left, writing them where nothing clean is left. Whether an
 /// allocation may be tried again. The caller holds no lock from address spaces on.
 pub fn make_room() -> bool {
-    reclaim(4 * BATCH) > 0 || flusher::push() || evict_mapped(4 * BATCH) > 0
+    reclaim(4 * BATCH) > 0 || evict_mapped(8 * BATCH) > 0 || flusher::push()
 }
 
 /// Gives every clean page back that is not in use (/proc/sys/vm/drop_caches).

@@ -30,7 +30,11 @@ impl Ready {
             if page.is_some_and(|p| p.is(State::ROOM)) {
                 return Ok(None);
             }
-            let (count, room) = store.reserve(index, wanted.clamp(1, STEP as u64))?;
+            let (count, room) = match store.reserve(index, wanted.clamp(1, STEP as u64)) {
+                // Some of the pages may have room already, and the last block is there to be used.
+                Err(Errno::ENOSPC) => store.reserve(index, 1)?,
+                other => other?,
+            };
             *self = Self {
                 next: index,
                 end: index + count.max(1),
