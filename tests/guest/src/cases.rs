@@ -1,5 +1,6 @@
 //! The cases, a file a group.
 
+mod disk;
 mod epoll;
 mod exec;
 mod files;
@@ -24,6 +25,9 @@ use crate::sys::Outcome;
 /// A case: `group/name`, and what runs in the child.
 pub(crate) type Case = (&'static str, fn() -> Outcome);
 
+/// Begins the names of cases that need a disk, and write on it: `all` leaves them out.
+pub(crate) const NEEDS_DISK: &str = "disk/";
+
 /// All cases.
 pub(crate) static CASES: &[&[Case]] = &[
     process::CASES,
@@ -42,6 +46,7 @@ pub(crate) static CASES: &[&[Case]] = &[
     sockets::CASES,
     unix::CASES,
     procfs::CASES,
+    disk::CASES,
 ];
 
 /// `sis-guest helper ...`: the program that cases execute.
