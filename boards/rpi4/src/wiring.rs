@@ -19,9 +19,11 @@ use sis_machine::timer::MonotonicClock;
 use sis_machine::{BootInfo, firmware, irq, log, tree};
 use sis_soc_bcm2711 as soc;
 
+use crate::cards;
 use crate::map::registers;
 
-type BoardMailbox = Mailbox<Mmio, DmaMemory, MonotonicClock>;
+/// The firmware's mailbox.
+pub(crate) type BoardMailbox = Mailbox<Mmio, DmaMemory, MonotonicClock>;
 
 /// What the machine calls when memory works.
 pub fn main(info: BootInfo) -> ! {
@@ -41,7 +43,7 @@ pub fn main(info: BootInfo) -> ! {
         console,
         cpu_power: spin_table(&info),
         nets: Vec::new(),
-        disks: Vec::new(),
+        disks: cards::find(&info, mailbox),
         entropy: entropy(&info),
         wall_clock: None,
         temperature: mailbox.map(|m| m as &dyn TemperatureSensor),
