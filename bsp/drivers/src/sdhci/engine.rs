@@ -246,7 +246,8 @@ impl<R: Registers, K: Clock, B: DmaBuffer> Sdhci<R, K, B> {
     fn look(&self, state: &mut State, card: &CardInfo) -> bool {
         let events = self.host.take_events();
         let is_removed = self.config.has_card_detect && !self.host.is_inserted();
-        if events == u32::MAX || is_removed {
+        let is_off = events & event::REMOVED != 0 && !self.host.is_powered();
+        if events == u32::MAX || is_removed || is_off {
             self.remove(state);
             return false;
         }
@@ -285,7 +286,7 @@ impl<R: Registers, K: Clock, B: DmaBuffer> Sdhci<R, K, B> {
             return;
         };
         // DMA ends with this; the memory can go.
-        let is_reset = self.host.reset_lines().is_ok();
+        let is_reset = self.host.is_powered() && self.host.reset_lines().is_ok();
         active.request = None;
         state.ended.push_back((tag, Err(BlockError::Timeout)));
         if !is_reset {
@@ -631,7 +632,7 @@ impl<R: Registers, K: Clock, B: DmaBuffer> Sdhci<R, K, B> {
 
     /// An error of the bus or the controller.
     fn fault(&self, card: &CardInfo, active: &mut Active, error: CommandError) -> Outcome {
-        if self.host.reset_lines().is_err() {
+        if !self.host.is_powered() || self.host.reset_lines().is_err() {
             return Outcome::Gone;
         }
         match active.step {

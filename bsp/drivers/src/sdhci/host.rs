@@ -310,6 +310,12 @@ impl<R: Registers, K: Clock> Host<R, K> {
         PRESENT_REG.read(&self.registers).is_set(PRESENT::INSERTED)
     }
 
+    /// The card still has its power: a controller that detects no card takes it away by itself (2.2.11), which is to be
+    /// believed even where nobody trusts its contact.
+    pub(super) fn is_powered(&self) -> bool {
+        CONTROL_REG.read(&self.registers).is_set(CONTROL::POWER)
+    }
+
     /// The contact does not bounce; ends after a bound either way.
     pub(super) fn wait_for_stable_contact(&self) {
         let registers = &self.registers;

@@ -162,6 +162,13 @@ impl SimSdhci {
         }
     }
 
+    /// Pulls the card out, and the controller sees it.
+    pub fn remove_card_and_power(&mut self) {
+        self.regs[0x28 / 4] &= !(1 << 8);
+        self.regs[0x2c / 4] &= !(1 << 2);
+        self.remove_card();
+    }
+
     /// Pulls the card out.
     pub fn remove_card(&mut self) {
         self.card = None;

@@ -296,3 +296,21 @@ fn submitters_on_other_cpus_and_interrupts_get_along() {
     assert_eq!(ended.len(), 1500);
     assert!(ended.iter().all(|(_, result)| result.is_ok()));
 }
+
+#[test]
+fn a_controller_that_takes_the_power_away_is_believed_without_its_contact() {
+    let config = HostConfig {
+        has_card_detect: false,
+        ..HostConfig::PLAIN
+    };
+    let bench = Bench::with(SimSdhci::new(Some(patterned(4096))), config, None);
+    let disk = bench.attach();
+    bench.sim.device().is_slow = true;
+    let memory = bench.memory(&[(0x700_0000, 8192)]);
+    let one = request(BlockOp::Read, 16, 16, Some(memory));
+    disk.submit(0, one).map_err(|(_, e)| e).unwrap();
+    bench.sim.device().remove_card_and_power();
+    bench.run(&disk);
+    assert_eq!(bench.take(), [(1016, Err(BlockError::Gone))]);
+    assert_eq!(*bench.ended.removals.lock().unwrap(), 1);
+}
