@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod cards;
 mod map;
 mod usb;
 mod wiring;

@@ -20,6 +20,7 @@ use sis_machine::timer::MonotonicClock;
 use sis_machine::{BootInfo, firmware, irq, log, tree};
 use sis_soc_bcm2711 as soc;
 
+use crate::cards;
 use crate::map::{frame_buffer, registers};
 use crate::usb;
 
@@ -27,6 +28,7 @@ use crate::usb;
 const DISPLAY_WIDTH: u32 = 1024;
 const DISPLAY_HEIGHT: u32 = 768;
 
+/// The firmware's mailbox.
 pub(crate) type BoardMailbox = Mailbox<Mmio, DmaMemory, MonotonicClock>;
 
 /// What the machine calls when memory works.
@@ -47,7 +49,7 @@ pub fn main(info: BootInfo) -> ! {
         console,
         cpu_power: spin_table(&info),
         nets: usb::network(&info, mailbox),
-        disks: Vec::new(),
+        disks: cards::find(&info, mailbox),
         entropy: entropy(&info),
         wall_clock: None,
         temperature: mailbox.map(|m| m as &dyn TemperatureSensor),

@@ -17,6 +17,7 @@
 // The simulated devices panic on a driver's mistakes, as they should; the drivers are checked without them.
 #![cfg_attr(not(any(test, feature = "sim")), warn(clippy::unwrap_used, clippy::indexing_slicing))]
 
+extern crate alloc;
 #[cfg(any(test, feature = "sim"))]
 extern crate std;
 
@@ -35,6 +36,7 @@ pub mod pl031;
 pub mod psci;
 mod reg;
 pub mod rng200;
+pub mod sdhci;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod spin_table;

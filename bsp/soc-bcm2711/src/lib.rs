@@ -6,7 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-use sis_hal::{BusAddr, DeviceSpec, IrqLine, IrqNumber, PhysAddr, RegisterRange};
+use sis_hal::{BusAddr, DeviceSpec, DmaWindow, IrqLine, IrqNumber, PhysAddr, RegisterRange};
 
 /// The device tree's `/compatible` of the board.
 pub const BOARD_COMPATIBLE: &[&str] = &["raspberrypi,4-model-b", "brcm,bcm2711"];
@@ -174,13 +174,28 @@ pub const fn frame_buffer_address(bus: BusAddr) -> PhysAddr {
     PhysAddr(bus.0 & (LEGACY_DMA_LIMIT.0 - 1))
 }
 
-/// How a legacy master addresses the `len_bytes` from `address` on, or `None` when it does not reach all of them.
-pub const fn legacy_bus_addr(address: PhysAddr, len_bytes: u64) -> Option<BusAddr> {
-    match address.checked_add(len_bytes) {
-        Some(end) if end.as_u64() <= LEGACY_DMA_LIMIT.as_u64() => Some(BusAddr(LEGACY_DMA_ALIAS + address.as_u64())),
-        _ => None,
-    }
-}
+/// What the legacy masters reach, and where they see it.
+pub const LEGACY_DMA_WINDOW: DmaWindow = DmaWindow {
+    start: PhysAddr(0),
+    len: LEGACY_DMA_LIMIT.as_u64(),
+    bus_start: BusAddr(LEGACY_DMA_ALIAS),
+};
+
+/// [`EMMC2`]'s clock as the firmware sets it. Ask the mailbox for the real one.
+pub const DEFAULT_EMMC2_CLOCK_HZ: u32 = 100_000_000;
+
+/// [`EMMC`]'s clock at most (it is divided from the core's): too much makes the card's slower, which is safe.
+pub const DEFAULT_EMMC_CLOCK_HZ: u32 = 500_000_000;
+
+/// What [`EMMC`]'s capability registers, which it does not have, ought to say: 3.3 V, high speed, no DMA of its own (Linux,
+/// `sdhci-iproc.c`, the BCM2835's data).
+pub const EMMC_CAPABILITIES: (u32, u32) = (1 << 24 | 1 << 21, 0);
+
+/// The pin of the firmware's expander that puts 1.8 V on the card's signal lines (`bcm2711-rpi-4-b.dts`, `sd_io_1v8_reg`).
+pub const EXPANDER_SD_1_8_V: u32 = 128 + 4;
+
+/// The pin of the firmware's expander that supplies the card (`sd_vcc_reg`).
+pub const EXPANDER_SD_POWER: u32 = 128 + 6;
 
 /// Where a peripheral's bus address, as device trees and firmware give it, is for the CPU (manual, 1.2.4; the tree's
 /// `/soc/ranges` and `/scb/ranges`), or `None` when it is no peripheral's.
@@ -195,7 +210,7 @@ pub const fn peripheral_phys_addr(bus: BusAddr) -> Option<PhysAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{GIC, UART0, legacy_bus_addr, peripheral_phys_addr};
+    use super::{GIC, LEGACY_DMA_WINDOW, UART0, peripheral_phys_addr};
     use sis_hal::{BusAddr, IrqNumber, PhysAddr};
 
     #[test]
@@ -213,12 +228,15 @@ mod tests {
 
     #[test]
     fn legacy_masters_reach_one_gigabyte() {
-        assert_eq!(legacy_bus_addr(PhysAddr(0x1000), 0x1000), Some(BusAddr(0xc000_1000)));
         assert_eq!(
-            legacy_bus_addr(PhysAddr(0x3fff_f000), 0x1000),
+            LEGACY_DMA_WINDOW.bus_addr(PhysAddr(0x1000), 0x1000),
+            Some(BusAddr(0xc000_1000))
+        );
+        assert_eq!(
+            LEGACY_DMA_WINDOW.bus_addr(PhysAddr(0x3fff_f000), 0x1000),
             Some(BusAddr(0xffff_f000))
         );
-        assert_eq!(legacy_bus_addr(PhysAddr(0x3fff_f000), 0x1001), None);
-        assert_eq!(legacy_bus_addr(PhysAddr(u64::MAX), 2), None);
+        assert_eq!(LEGACY_DMA_WINDOW.bus_addr(PhysAddr(0x3fff_f000), 0x1001), None);
+        assert_eq!(LEGACY_DMA_WINDOW.bus_addr(PhysAddr(u64::MAX), 2), None);
     }
 }

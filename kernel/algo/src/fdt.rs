@@ -12,7 +12,7 @@ mod address;
 mod node;
 mod system;
 
-pub use address::{RawReg, Reg};
+pub use address::{DmaRange, RawReg, Reg};
 pub use node::{Cells, Children, Compatible, Node, Nodes, Properties, Property, Strings};
 pub use system::{Chosen, Cpu, Memory, Reservation, Reservations};
 

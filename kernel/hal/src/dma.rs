@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use crate::addr::BusAddr;
+use crate::addr::{BusAddr, PhysAddr};
 
 /// A piece of memory, contiguous for the device, that CPU and device share.
 ///
@@ -93,6 +93,37 @@ impl<B: DmaBuffer + ?Sized> DmaBuffer for &B {
     }
     fn write_u64(&self, offset: usize, value: u64) -> Result<(), OutOfRange> {
         (**self).write_u64(offset, value)
+    }
+}
+
+/// The part of memory that a bus master reaches, and where it sees it: one entry of a device tree's `dma-ranges`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaWindow {
+    /// The first address it reaches.
+    pub start: PhysAddr,
+    /// Bytes from there on.
+    pub len: u64,
+    /// Where it sees the first.
+    pub bus_start: BusAddr,
+}
+
+impl DmaWindow {
+    /// All memory, at its own address.
+    pub const ALL: Self = Self {
+        start: PhysAddr(0),
+        len: u64::MAX,
+        bus_start: BusAddr(0),
+    };
+
+    /// Where the bus master sees the `len_bytes` from `address` on; `None` unless it reaches all of them.
+    pub const fn bus_addr(&self, address: PhysAddr, len_bytes: u64) -> Option<BusAddr> {
+        let Some(offset) = address.checked_offset_from(self.start) else {
+            return None;
+        };
+        match offset.checked_add(len_bytes) {
+            Some(end) if end <= self.len => self.bus_start.checked_add(offset),
+            _ => None,
+        }
     }
 }
 

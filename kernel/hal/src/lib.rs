@@ -39,7 +39,7 @@ pub use block::{
 pub use clock::{Clock, Timeout, WallClock, delay_ns, wait_until};
 pub use console::ConsoleDevice;
 pub use display::Display;
-pub use dma::{DmaBuffer, OutOfRange};
+pub use dma::{DmaBuffer, DmaWindow, OutOfRange};
 pub use irq::{AcknowledgedIrq, GicCpuInterface, IrqController, IrqError, SgiTarget, Trigger};
 pub use net::{MacAddr, NetDevice, NetStats, TxError};
 pub use power::{CpuPower, FirmwareCall, Power, PowerError, ReleaseMemory, StartCpuError, Watchdog, WatchdogError};

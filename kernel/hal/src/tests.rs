@@ -261,3 +261,18 @@ fn messages_say_what_happened() {
     );
     assert_eq!(AcknowledgedIrq::new(IrqNumber(3), 0x403).number(), IrqNumber(3));
 }
+
+#[test]
+fn a_dma_window_checks_the_whole_range() {
+    let window = crate::DmaWindow {
+        start: PhysAddr(0x1000),
+        len: 0x3000,
+        bus_start: BusAddr(0xc000_0000),
+    };
+    assert_eq!(window.bus_addr(PhysAddr(0x1000), 0x3000), Some(BusAddr(0xc000_0000)));
+    assert_eq!(window.bus_addr(PhysAddr(0x3fff), 1), Some(BusAddr(0xc000_2fff)));
+    assert_eq!(window.bus_addr(PhysAddr(0x3fff), 2), None);
+    assert_eq!(window.bus_addr(PhysAddr(0xfff), 1), None);
+    assert_eq!(window.bus_addr(PhysAddr(u64::MAX), u64::MAX), None);
+    assert_eq!(crate::DmaWindow::ALL.bus_addr(PhysAddr(7), 9), Some(BusAddr(7)));
+}

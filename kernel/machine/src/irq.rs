@@ -17,7 +17,13 @@ pub const PPI_TIMER: u32 = 30;
 const LINES: usize = 1020;
 
 static CONTROLLER: Once<&'static dyn IrqController> = Once::new();
-static HANDLERS: [Once<&'static (dyn Fn() + Sync)>; LINES] = [const { Once::new() }; LINES];
+/// A handler, and the next of the same line.
+struct Handler {
+    call: &'static (dyn Fn() + Sync),
+    next: Once<&'static Handler>,
+}
+
+static HANDLERS: [Once<&'static Handler>; LINES] = [const { Once::new() }; LINES];
 
 /// Names the interrupt controller; once, at boot, before [`init_cpu`].
 pub fn set_controller(c: &'static dyn IrqController) {
@@ -39,7 +45,8 @@ pub fn init_cpu() -> Result<(), sis_hal::IrqError> {
     c.enable(IrqNumber(PPI_TIMER), Trigger::Level, cpu::id())
 }
 
-/// Routes a shared interrupt to CPU 0 and calls `handler` for each. The handler runs with interrupts masked: short, no
+/// Routes a shared interrupt to CPU 0 and calls `handler` for each. Devices may share a line: every handler of it is
+/// called, in the order of registration. A handler runs with interrupts masked: short, no
 /// sleeping, interrupt-safe locks only.
 ///
 /// # Errors
@@ -52,7 +59,14 @@ pub fn register(
     let slot = HANDLERS
         .get(irq.0 as usize)
         .ok_or(sis_hal::IrqError::NoSuchInterrupt(irq))?;
-    slot.call_once(|| handler);
+    let new: &'static Handler = alloc::boxed::Box::leak(alloc::boxed::Box::new(Handler {
+        call: handler,
+        next: Once::new(),
+    }));
+    let mut last = *slot.call_once(|| new);
+    while !core::ptr::eq(last, new) {
+        last = last.next.call_once(|| new);
+    }
     match CONTROLLER.get() {
         Some(c) => c.enable(irq, trigger, CpuId(0)),
         None => Ok(()),
@@ -97,8 +111,12 @@ pub(crate) fn handle() {
             if let Some(s) = task::scheduler() {
                 s.interrupt(number);
             }
-        } else if let Some(h) = HANDLERS.get(number as usize).and_then(Once::get) {
-            h();
+        } else {
+            let mut at = HANDLERS.get(number as usize).and_then(Once::get);
+            while let Some(handler) = at {
+                (handler.call)();
+                at = handler.next.get();
+            }
         }
         controller.end_of_interrupt(irq);
     }

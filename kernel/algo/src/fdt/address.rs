@@ -118,7 +118,34 @@ fn through(bus: &Node<'_>, above: &Node<'_>, address: u64, size: u64) -> Option<
     })
 }
 
+/// Memory that the devices of a bus reach: an entry of the bus's `dma-ranges` (specification 2.3.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaRange {
+    /// Where the devices see its first byte.
+    pub bus_start: u64,
+    /// Where the bus above does.
+    pub start: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
 impl<'a> Node<'a> {
+    /// The first entry of the `dma-ranges` of the bus that the node is on, in terms of the bus above that: of the CPU, for buses
+    /// right under the root. `None` without the property, or when it is empty (everything is reached, at its own address).
+    pub fn dma_range(&self) -> Option<DmaRange> {
+        let bus = self.parent()?;
+        let (child, parent) = (Width::of(&bus)?, Width::of(&bus.parent()?)?);
+        if child.address > 2 || parent.address > 2 {
+            return None;
+        }
+        let range = bus.property("dma-ranges")?;
+        Some(DmaRange {
+            bus_start: number(range, 0, child.address)?,
+            start: number(range, child.address * 4, parent.address)?,
+            len: number(range, (child.address + parent.address) * 4, child.size)?,
+        })
+    }
+
     /// The entries of `reg` as (address, size) in the terms of the parent.
     pub fn reg_raw(&self) -> RawReg<'a> {
         self.reg_in(self.parent())
