@@ -28,7 +28,7 @@ pub use board::Board;
 pub use boot::Boot;
 pub use failure::{Failure, Result};
 pub use program::guest_program;
-pub use reference::linux_kernel;
+pub use reference::{linux_kernel, linux_modules};
 pub use sis_image::root::{Archive, Node};
 pub use sis_qemu::free_udp_port;
 pub use sis_qemu::lines::{BOOT_MARKERS, Event, LineParser};
@@ -56,7 +56,8 @@ pub fn build_folder(board: &str) -> PathBuf {
 }
 
 /// `limit`, stretched by the environment's `SIS_TEST_TIMEOUT_SCALE` for a slow host.
-pub(crate) fn scaled(limit: Duration) -> Duration {
+#[must_use]
+pub fn scaled(limit: Duration) -> Duration {
     let scale = std::env::var("SIS_TEST_TIMEOUT_SCALE")
         .ok()
         .and_then(|text| text.parse::<u32>().ok());

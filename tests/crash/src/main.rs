@@ -1,0 +1,223 @@
+//! `cargo sis crash`: so many power cuts, and how many of them lost something.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use sis_crash::campaign::Campaign;
+use sis_crash::check::Loss;
+use sis_crash::kill;
+use sis_crash::machine::{Kernel, Load, Until};
+use sis_crash::recovery;
+use sis_crash::states::Honesty;
+use sis_crash::trace::{Progress, Trace};
+use sis_workload::Random;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Cuts a board's power in many ways and looks for what was lost
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// How many cuts
+    #[arg(long, default_value_t = 200)]
+    cuts: usize,
+    /// Cuts made of one run of the workload; each run has a seed of its own
+    #[arg(long, default_value_t = 500)]
+    per_run: usize,
+    /// The first run's seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Whose file system
+    #[arg(long, value_enum, default_value_t = Which::Sis)]
+    kernel: Which,
+    /// Processes that write
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4))]
+    workers: u32,
+    /// Acknowledgements after which a run ends
+    #[arg(long, default_value_t = 600)]
+    acks: u64,
+    /// Mount options
+    #[arg(long, default_value = "")]
+    options: String,
+    /// Bytes of a block
+    #[arg(long, default_value_t = 4096)]
+    block: u32,
+    /// An argument for mke2fs; may be given several times
+    #[arg(long, allow_hyphen_values = true)]
+    format: Vec<String>,
+    /// The disk lies about every other flush
+    #[arg(long)]
+    lies: bool,
+    /// The workload acknowledges what it has not synchronised
+    #[arg(long)]
+    unsynced: bool,
+    /// So many of each run's states the board recovers by mounting them, and its power goes again meanwhile
+    #[arg(long, default_value_t = 20)]
+    mounts: usize,
+    /// So often QEMU is killed with the disk as a file
+    #[arg(long, default_value_t = 2)]
+    kills: u64,
+    /// Keep the images of losses in this folder
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    Linux,
+    Sis,
+}
+
+/// Losses told in full.
+const SHOWN: usize = 5;
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("crash: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
+    let start = Instant::now();
+    let mut total = Total::default();
+    let mut seed = arguments.seed;
+    while total.cuts < arguments.cuts {
+        let cuts = arguments.per_run.min(arguments.cuts - total.cuts);
+        let trace = record(arguments, seed)?;
+        crash(arguments, seed, cuts, &trace, &mut total)?;
+        mount(arguments, seed, &trace, &mut total)?;
+        seed += 1;
+    }
+    for kill in 0..arguments.kills {
+        // Somewhere in the first seconds.
+        let after = Duration::from_millis(100 + Random::new(seed).below(4000));
+        let (acked, judged) = kill::run(&load(arguments, seed), after)?;
+        eprintln!("kill {}: seed {seed}, {acked} operations acknowledged", kill + 1);
+        total.kills += 1;
+        total.judge(format_args!("seed {seed}, killed"), judged.as_ref().err());
+        seed += 1;
+    }
+    println!(
+        "{} cuts, {} losses ({} mounts by the board, {} cuts while mounting, {} kills, {:.0} s)",
+        total.cuts,
+        total.losses,
+        total.mounts,
+        total.second_cuts,
+        total.kills,
+        start.elapsed().as_secs_f64()
+    );
+    Ok(total.losses)
+}
+
+#[derive(Debug, Default)]
+struct Total {
+    cuts: usize,
+    mounts: usize,
+    second_cuts: usize,
+    kills: usize,
+    losses: usize,
+}
+
+impl Total {
+    fn judge(&mut self, what: std::fmt::Arguments<'_>, loss: Option<&Loss>) {
+        let Some(loss) = loss else { return };
+        self.losses += 1;
+        if self.losses <= SHOWN {
+            eprintln!("{what}: {loss}");
+        }
+    }
+}
+
+fn kernel(arguments: &Arguments) -> Kernel {
+    match arguments.kernel {
+        Which::Linux => Kernel::Linux,
+        Which::Sis => Kernel::Sis,
+    }
+}
+
+fn load(arguments: &Arguments, seed: u64) -> Load {
+    Load {
+        workers: arguments.workers,
+        options: arguments.options.clone(),
+        format: arguments.format.clone(),
+        block_bytes: arguments.block,
+        is_unsynced: arguments.unsynced,
+        until: Until::Acks(arguments.acks),
+        ..Load::new(kernel(arguments), seed)
+    }
+}
+
+fn record(arguments: &Arguments, seed: u64) -> Result<Trace, Box<dyn Error>> {
+    eprintln!("seed {seed}: the board writes");
+    let begin = Instant::now();
+    let trace = load(arguments, seed).record()?;
+    let Progress {
+        acks, writes, flushes, ..
+    } = Progress::of(&trace);
+    let seconds = begin.elapsed().as_secs_f64();
+    eprintln!("seed {seed}: {acks} acknowledgements, {writes} writes, {flushes} flushes in {seconds:.0} s");
+    Ok(trace)
+}
+
+fn crash(
+    arguments: &Arguments,
+    seed: u64,
+    cuts: usize,
+    trace: &Trace,
+    total: &mut Total,
+) -> Result<(), Box<dyn Error>> {
+    let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}, {eta} left")?;
+    let bar = ProgressBar::new(cuts as u64).with_style(style);
+    let campaign = Campaign {
+        honesty: if arguments.lies {
+            Honesty::LiesAboutFlushes
+        } else {
+            Honesty::Honest
+        },
+        keep: arguments.keep.clone(),
+        ..Campaign::new(seed, cuts)
+    };
+    let summary = campaign.run(trace, &|done, lost| {
+        bar.set_position(done as u64);
+        bar.set_message(format!("seed {seed}: {lost} losses"));
+    })?;
+    bar.finish_and_clear();
+    for found in &summary.losses {
+        let cut = &found.cut;
+        let what = format_args!(
+            "seed {seed}, cut after event {} ({:?}, {} writes uncovered, {:x})",
+            cut.after, cut.fate, cut.uncovered, cut.seed
+        );
+        total.judge(what, Some(&found.loss));
+        if let Some(image) = &found.image {
+            eprintln!("  before recovery: {}", image.display());
+        }
+    }
+    total.cuts += summary.cuts;
+    Ok(())
+}
+
+fn mount(arguments: &Arguments, seed: u64, trace: &Trace, total: &mut Total) -> Result<(), Box<dyn Error>> {
+    if arguments.mounts == 0 || arguments.lies {
+        return Ok(());
+    }
+    // Others than those of the campaign.
+    let campaign = Campaign {
+        keep: arguments.keep.clone(),
+        ..Campaign::new(seed, arguments.mounts)
+    };
+    let summary = recovery::run(&campaign, trace, kernel(arguments), &arguments.options)?;
+    for (cut, loss) in &summary.losses {
+        total.judge(format_args!("seed {seed}, mounted, {cut:?}"), Some(loss));
+    }
+    total.mounts += summary.mounts;
+    total.second_cuts += summary.second_cuts;
+    Ok(())
+}
