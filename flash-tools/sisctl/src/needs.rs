@@ -82,6 +82,12 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Need> {
             remedy: Remedy::Package("git"),
         },
         Need {
+            name: "e2fsprogs",
+            why: "makes and judges file systems in the tests, with none of our code",
+            state: e2fsprogs(),
+            remedy: Remedy::Package("e2fsprogs"),
+        },
+        Need {
             name: "Debian's arm64 packages",
             why: "BusyBox and the Pi's device tree are taken from them, unmodified",
             state: foreign_packages(),
@@ -157,6 +163,15 @@ fn first_line(program: &str, argument: &str) -> Option<String> {
 
 fn program(name: &str, argument: &str) -> Result<String, String> {
     first_line(name, argument).ok_or_else(|| format!("{name} is not installed"))
+}
+
+/// Its programs are the system's, and need not be on a person's `PATH`.
+fn e2fsprogs() -> Result<String, String> {
+    ["/usr/sbin", "/sbin"]
+        .iter()
+        .map(|folder| format!("{folder}/mke2fs"))
+        .find(|path| Path::new(path).exists())
+        .ok_or_else(|| "mke2fs is not installed".into())
 }
 
 fn exists(path: &str) -> Result<String, String> {
