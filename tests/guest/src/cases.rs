@@ -9,6 +9,7 @@ mod paths;
 mod pipes;
 mod process;
 mod procfs;
+mod shm;
 mod signals;
 mod sockets;
 mod threads;
@@ -42,6 +43,7 @@ pub(crate) static CASES: &[&[Case]] = &[
     sockets::CASES,
     unix::CASES,
     procfs::CASES,
+    shm::CASES,
 ];
 
 /// `sis-guest helper ...`: the program that cases execute.
