@@ -19,6 +19,7 @@
 
 mod board;
 mod boot;
+mod debian;
 mod failure;
 mod program;
 mod reference;
@@ -26,6 +27,7 @@ mod slots;
 
 pub use board::Board;
 pub use boot::Boot;
+pub use debian::{Wanted, archive_of, debian_tree};
 pub use failure::{Failure, Result};
 pub use program::guest_program;
 pub use reference::{linux_kernel, linux_modules};
