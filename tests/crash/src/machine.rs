@@ -4,7 +4,7 @@ use crate::check::path_with_sbin;
 use crate::disk::Disk;
 use crate::nbd::{DataExport, Export, LogExport, Server};
 use crate::trace::{Progress, Recorder, Trace};
-use sis_harness::{Archive, Board, Boot, Failure, Node, SECOND, guest_program, linux_kernel, linux_modules};
+use sis_harness::{Archive, Board, Boot, Failure, Node, SECOND, add_disk_modules, guest_program, linux_kernel};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
@@ -14,17 +14,6 @@ use std::time::{Duration, Instant};
 const START_LIMIT: Duration = Duration::from_secs(300);
 /// How long a run may take beyond what was asked for.
 const RUN_LIMIT: Duration = Duration::from_secs(600);
-
-/// What Linux needs to see the disks and mount ext4, in the order of dependence.
-const MODULES: [&str; 7] = [
-    "drivers/virtio/virtio_mmio.ko",
-    "drivers/block/virtio_blk.ko",
-    "crypto/crc32c_generic.ko",
-    "lib/crc16.ko",
-    "fs/mbcache.ko",
-    "fs/jbd2/jbd2.ko",
-    "fs/ext4/ext4.ko",
-];
 
 /// Whose file system is under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,17 +258,13 @@ fn guest() -> Result<Vec<u8>, Failure> {
 
 fn boot(kernel: Kernel, command: &str) -> Result<Boot, Failure> {
     let mut overlay = Archive::default();
-    let mut add = |path: &str, bytes: Vec<u8>| overlay.add(path, Node::File(bytes), 0o755).map_err(Failure::new);
-    add("/bin/sis-guest", guest()?)?;
+    let guest = Node::File(guest()?);
+    overlay.add("/bin/sis-guest", guest, 0o755).map_err(Failure::new)?;
     if kernel == Kernel::Linux {
-        let mut script = "#!/bin/sh\nmount -t devtmpfs dev /dev\n".to_owned();
-        for (path, bytes) in MODULES.iter().zip(linux_modules(&MODULES)?) {
-            let name = path.rsplit('/').next().unwrap_or(path);
-            add(&format!("/bin/{name}"), bytes)?;
-            script.push_str(&format!("insmod /bin/{name}\n"));
-        }
-        script.push_str(&format!("{command}\nsleep 1000\n"));
-        add("/start", script.into_bytes())?;
+        let modules = add_disk_modules(&mut overlay)?.join("\n");
+        let script = format!("#!/bin/sh\nmount -t devtmpfs dev /dev\n{modules}\n{command}\nsleep 1000\n");
+        let script = Node::File(script.into_bytes());
+        overlay.add("/start", script, 0o755).map_err(Failure::new)?;
     }
     let boot = Boot::new("qemu-virt").smp(2).memory("512M").no_network();
     Ok(match kernel {

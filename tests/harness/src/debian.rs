@@ -9,6 +9,7 @@ use object::elf::FileHeader64;
 use object::read::elf::{Dyn, FileHeader};
 use object::{Endianness, elf};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -43,18 +44,16 @@ pub struct Wanted<'a> {
 pub fn debian_tree(name: &str, wanted: &Wanted<'_>) -> Result<PathBuf> {
     let cache = crate::workspace().join("target/sis/cache");
     let tree = cache.join(format!("debian-{name}"));
+    std::fs::create_dir_all(&cache).map_err(Failure::new)?;
+    // One test fetches, the others wait for it.
+    let lock = File::create(cache.join(format!(".debian-{name}.lock"))).map_err(Failure::new)?;
+    lock.lock().map_err(Failure::new)?;
     if tree.is_dir() {
         return Ok(tree);
     }
     let fresh = cache.join(format!(".debian-{name}.{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&fresh);
-    let made = fetch(&fresh, wanted).and_then(|()| {
-        // Another test may have been faster.
-        match std::fs::rename(fresh.join("tree"), &tree) {
-            Err(error) if !tree.is_dir() => Err(Failure::new(error)),
-            _ => Ok(()),
-        }
-    });
+    let made = fetch(&fresh, wanted).and_then(|()| std::fs::rename(fresh.join("tree"), &tree).map_err(Failure::new));
     let _ = std::fs::remove_dir_all(&fresh);
     made.map(|()| tree)
 }

@@ -1,8 +1,9 @@
 //! Debian's Linux kernel for arm64: the reference for behaviour, on the same machine with the same root.
 //!
-//! Its drivers and file systems are modules; [`linux_modules`] has those that a test needs.
+//! Its drivers and file systems are modules; [`linux_modules`] has those that a test needs, [`add_disk_modules`] those for ext4 on a disk.
 
 use crate::failure::{Failure, Result};
+use sis_image::root::{Archive, Node};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -26,6 +27,33 @@ pub fn linux_kernel() -> Result<PathBuf> {
         .and_then(|()| std::fs::rename(&part, &kernel))
         .map_err(Failure::new)?;
     Ok(kernel)
+}
+
+/// What Linux needs to see virtio disks and to mount ext4, in the order in which `insmod` must have them.
+const DISK_MODULES: [&str; 7] = [
+    "drivers/virtio/virtio_mmio.ko",
+    "drivers/block/virtio_blk.ko",
+    "crypto/crc32c_generic.ko",
+    "lib/crc16.ko",
+    "fs/mbcache.ko",
+    "fs/jbd2/jbd2.ko",
+    "fs/ext4/ext4.ko",
+];
+
+/// Adds the modules for disks and ext4 to a root, and gives the commands that load them.
+///
+/// # Errors
+/// As [`linux_modules`].
+pub fn add_disk_modules(archive: &mut Archive) -> Result<Vec<String>> {
+    let mut commands = Vec::new();
+    for (path, bytes) in DISK_MODULES.iter().zip(linux_modules(&DISK_MODULES)?) {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        archive
+            .add(&format!("/{name}"), Node::File(bytes), 0o644)
+            .map_err(Failure::new)?;
+        commands.push(format!("insmod /{name}"));
+    }
+    Ok(commands)
 }
 
 /// Modules of that kernel: their bytes, by paths below its `kernel` folder such as `fs/ext4/ext4.ko`, in that order.
