@@ -4,6 +4,9 @@
 //! completed (virtio 1.2, 5.2.6.2: "the device MUST ensure that data sent before the flush … is on persistent storage"; SATA
 //! and SD alike). Every other write may be on the medium or not, whatever came after it, and a write is atomic only by
 //! sectors of 512 bytes.
+//!
+//! One exception: ext4's superblock is two sectors under one checksum, with no second copy on a small disk, and neither Linux
+//! nor e2fsck opens a disk where it is torn. The format promises nothing there, so those two sectors stay together.
 
 use crate::disk::Disk;
 use crate::trace::{Event, Id, Trace};
@@ -12,6 +15,8 @@ use std::collections::HashMap;
 
 /// What the power leaves whole.
 const SECTOR_BYTES: usize = 512;
+/// Where the superblock's second sector is.
+const SUPERBLOCK_SECOND: u64 = 1024 + 512;
 
 /// How honest the disk is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -222,29 +227,10 @@ impl<'a> Walk<'a> {
                 Fate::Kept => true,
                 Fate::Some(percent) => random.chance(percent, 100),
                 Fate::Newest => index >= newest,
-                Fate::Torn => match random.below(4) {
-                    0 => false,
-                    1 => true,
-                    2 => {
-                        // Up to some sector, or from there on.
-                        let sectors = write.data.len() / SECTOR_BYTES;
-                        let middle = (random.below(sectors as u64 + 1) as usize) * SECTOR_BYTES;
-                        if random.chance(1, 2) {
-                            disk.write(write.offset, &write.data[..middle]);
-                        } else {
-                            disk.write(write.offset + middle as u64, &write.data[middle..]);
-                        }
-                        continue;
-                    }
-                    _ => {
-                        for (number, sector) in write.data.chunks(SECTOR_BYTES).enumerate() {
-                            if random.chance(1, 2) {
-                                disk.write(write.offset + (number * SECTOR_BYTES) as u64, sector);
-                            }
-                        }
-                        continue;
-                    }
-                },
+                Fate::Torn => {
+                    tear(&mut random, write, &mut disk);
+                    false
+                }
             };
             if is_kept {
                 disk.write(write.offset, write.data);
@@ -258,6 +244,32 @@ impl<'a> Walk<'a> {
             reached: self.reached,
         };
         (cut, disk)
+    }
+}
+
+/// Writes some of a write's sectors: none, all, those up to some sector or from there on, or any.
+fn tear(random: &mut Random, write: &Pending<'_>, disk: &mut Disk) {
+    let sectors = write.data.len() as u64 / SECTOR_BYTES as u64;
+    let (kind, middle) = (random.below(5), random.below(sectors + 1));
+    let mut was_kept = false;
+    for (number, sector) in (0..).zip(write.data.chunks(SECTOR_BYTES)) {
+        let offset = write.offset + number * SECTOR_BYTES as u64;
+        let is_kept = match kind {
+            0 => false,
+            1 => true,
+            2 => number < middle,
+            3 => number >= middle,
+            _ => random.chance(1, 2),
+        };
+        // The second half of the superblock goes with the first.
+        was_kept = if offset == SUPERBLOCK_SECOND && number > 0 {
+            was_kept
+        } else {
+            is_kept
+        };
+        if was_kept {
+            disk.write(offset, sector);
+        }
     }
 }
 

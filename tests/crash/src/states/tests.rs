@@ -51,6 +51,17 @@ fn a_write_is_there_or_not_or_torn_at_sectors() {
 }
 
 #[test]
+fn the_superblock_is_not_torn() {
+    let trace = trace(|disk| {
+        disk.write(0, vec![1; 4096], false);
+    });
+    let found = states(&trace, Honesty::Honest, 1, 8);
+    assert!(found.iter().all(|state| state[2] == state[3]));
+    assert!(found.iter().any(|state| state[1] != state[2]));
+    assert!(found.len() > 60, "everything else is");
+}
+
+#[test]
 fn later_writes_may_be_there_without_earlier_ones_but_not_under_them() {
     let trace = trace(|disk| {
         let first = disk.write(0, vec![1; 1024], false);
