@@ -76,12 +76,24 @@ impl Disk {
     pub fn save(&self, path: &Path) -> io::Result<()> {
         let file = File::create(path)?;
         file.set_len(self.size())?;
+        // Neighbours in one call.
+        let (mut run, mut start) = (Vec::new(), 0);
         for (number, block) in self.blocks.iter().enumerate() {
-            if let Some(block) = block {
-                file.write_all_at(block.as_slice(), (number * BLOCK_BYTES) as u64)?;
+            match block {
+                Some(block) => {
+                    if run.is_empty() {
+                        start = number;
+                    }
+                    run.extend_from_slice(block.as_slice());
+                }
+                None if run.is_empty() => {}
+                None => {
+                    file.write_all_at(&run, (start * BLOCK_BYTES) as u64)?;
+                    run.clear();
+                }
             }
         }
-        Ok(())
+        file.write_all_at(&run, (start * BLOCK_BYTES) as u64)
     }
 }
 

@@ -101,6 +101,11 @@ impl Load {
     }
 }
 
+/// Free blocks hold this, so that what a file shows of a block that was never written for it is seen.
+const STALE: u8 = 0xa5;
+/// So far: what is allocated first lies here.
+const STALE_BYTES: usize = 24 << 20;
+
 /// A freshly made file system of 64 MiB with a journal of 4 MiB: small enough to be used all over, and to wrap around.
 ///
 /// # Errors
@@ -108,6 +113,7 @@ impl Load {
 pub fn format(block_bytes: u32, more: &[String]) -> Result<Disk, Failure> {
     let folder = tempfile::tempdir().map_err(Failure::new)?;
     let image = folder.path().join("image");
+    std::fs::write(&image, vec![STALE; STALE_BYTES]).map_err(Failure::new)?;
     let output = Command::new("mke2fs")
         .args(["-q", "-F", "-t", "ext4", "-J", "size=4", "-m", "1"])
         .args(["-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"])

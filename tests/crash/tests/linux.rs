@@ -97,3 +97,15 @@ fn a_killed_machine_loses_nothing() -> Outcome {
     assert_eq!(judged, Ok(()));
     Ok(())
 }
+
+#[test]
+fn data_that_is_not_written_before_its_names_is_found() -> Outcome {
+    let load = Load {
+        options: "data=writeback,nodelalloc,dioread_lock".into(),
+        ..load(5)
+    };
+    let summary = cuts(&load.record()?, 5, 40, Honesty::Honest)?;
+    assert!(summary.losses.len() > 3, "only {} of 40 cuts", summary.losses.len());
+    assert!(told(&summary.losses).contains("nobody's"), "{}", told(&summary.losses));
+    Ok(())
+}

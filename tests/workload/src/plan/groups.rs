@@ -25,19 +25,19 @@ impl Plan {
             return self.remove();
         }
         match self.random.below(100) {
-            0..14 => self.create(),
-            14..26 => self.append(),
-            26..36 => self.overwrite(),
-            36..44 => self.truncate(),
-            44..56 => self.replace(),
-            56..62 => self.rename(),
-            62..66 => self.link(),
-            66..72 => self.remove(),
-            72..77 => self.make_directory(),
-            77..80 => self.remove_directory(),
-            80..84 => self.rename_directory(),
-            84..92 => self.commit(),
-            92..97 => self.map(),
+            0..12 => self.create(),
+            12..22 => self.append(),
+            22..31 => self.overwrite(),
+            31..38 => self.truncate(),
+            38..48 => self.replace(),
+            48..54 => self.rename(),
+            54..58 => self.link(),
+            58..64 => self.remove(),
+            64..69 => self.make_directory(),
+            69..72 => self.remove_directory(),
+            72..76 => self.rename_directory(),
+            76..83 => self.commit(),
+            83..88 => self.map(),
             _ => self.burst(),
         }
     }
@@ -353,7 +353,7 @@ impl Plan {
                 _ => self.push(Op::Unlink { path }),
             }
         }
-        if self.random.chance(1, 2) {
+        if self.random.chance(1, 3) {
             self.push(Op::SyncAll);
         }
     }
