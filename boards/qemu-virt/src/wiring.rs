@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use sis_core::block::{DiskKind, DiskPort};
 use sis_core::init::{ConsolePort, NetPort, Platform};
 use sis_drivers::gicv2::GicV2;
 use sis_drivers::gicv3::GicV3;
@@ -32,12 +33,18 @@ pub fn main(info: BootInfo) -> ! {
         Err(e) => panic!("interrupt controller: {e}"),
     }
     let mut nets = Vec::new();
+    let mut disks = Vec::new();
     let mut entropy: Vec<&'static dyn Entropy> = Vec::new();
     for node in info.fdt.find_compatible(soc::VIRTIO_MMIO_COMPATIBLE) {
         let at = tree::located(&node);
         let Some(window) = registers(at.range(0)) else { continue };
         match virtio::probe(window) {
             Ok(Some(Device::Net(device))) => nets.push(NetPort { device, irq: at.irq }),
+            Ok(Some(Device::Block(device))) => disks.push(DiskPort {
+                device,
+                irq: at.irq,
+                kind: DiskKind::Virtio,
+            }),
             Ok(Some(Device::Rng(device))) => entropy.push(device),
             Ok(Some(Device::Other(id))) => sis_machine::info!("virtio device of type {id}: no driver"),
             Ok(None) => {}
@@ -49,6 +56,7 @@ pub fn main(info: BootInfo) -> ! {
         console,
         cpu_power: psci(&info),
         nets,
+        disks,
         entropy,
         wall_clock: wall_clock(&info),
         temperature: None,

@@ -41,6 +41,7 @@ pub fn main(info: BootInfo) -> ! {
         console,
         cpu_power: spin_table(&info),
         nets: Vec::new(),
+        disks: Vec::new(),
         entropy: entropy(&info),
         wall_clock: None,
         temperature: mailbox.map(|m| m as &dyn TemperatureSensor),

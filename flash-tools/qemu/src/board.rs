@@ -58,6 +58,9 @@ pub struct Qemu {
     /// `-device` of the network card, if it has one.
     #[serde(default)]
     pub network_device: Option<String>,
+    /// `-device` of a disk, if the machine takes any.
+    #[serde(default)]
+    pub block_device: Option<String>,
     /// What may be changed, with its default.
     #[serde(default)]
     pub settings: Settings,

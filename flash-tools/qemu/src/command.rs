@@ -1,6 +1,7 @@
 //! From a board and a person's wishes to QEMU's arguments. Pure: nothing is started, no file is looked at.
 
 use crate::board::Board;
+use crate::drive::Drive;
 use std::path::PathBuf;
 
 /// Socket names in the run folder, which is QEMU's working directory (their full paths may be too long for `bind`).
@@ -61,6 +62,8 @@ pub struct Options {
     pub forwards: Vec<String>,
     /// No network card.
     pub no_network: bool,
+    /// Disks, the first one first.
+    pub drives: Vec<Drive>,
     /// A reset ends QEMU.
     pub no_reboot: bool,
     /// Arguments behind all others.
@@ -85,6 +88,9 @@ pub enum CommandError {
     /// No network card to forward to.
     #[error("{0} has no network card under QEMU, so nothing can be forwarded to it")]
     NoNetwork(String),
+    /// No place for a disk.
+    #[error("{0} takes no disks under QEMU")]
+    NoDisks(String),
     /// Outside what the kernel and QEMU take.
     #[error("{option} {value} is out of range: {range}")]
     Range {
@@ -163,6 +169,8 @@ impl Board {
         for argument in self.network(options)? {
             add(&[&argument]);
         }
+        arguments.extend(self.drives(options)?);
+        let mut add = |words: &[&str]| arguments.extend(words.iter().map(|word| (*word).to_owned()));
         let console = format!("socket,id=console,path={CONSOLE_SOCKET},server=on,wait=off,logfile={CONSOLE_LOG}");
         add(&["-chardev", &console, "-serial", "chardev:console"]);
         add(&["-qmp", &format!("unix:{QMP_SOCKET},server=on,wait=off"), "-S"]);
@@ -202,6 +210,22 @@ impl Board {
             }),
             (default, wish) => Ok(wish.clone().or_else(|| default.clone())),
         }
+    }
+
+    fn drives(&self, options: &Options) -> Result<Vec<String>, CommandError> {
+        let Some(device) = &self.qemu.block_device else {
+            return if options.drives.is_empty() {
+                Ok(Vec::new())
+            } else {
+                Err(CommandError::NoDisks(self.name.clone()))
+            };
+        };
+        // Kernels find the transports with the lowest address first, and QEMU plugs the first device into the highest
+        // (hw/arm/virt.c, create_virtio_devices): the last on the line is vda.
+        let numbered = options.drives.iter().enumerate().rev();
+        Ok(numbered
+            .flat_map(|(number, drive)| drive.arguments(number, device))
+            .collect())
     }
 
     fn network(&self, options: &Options) -> Result<Vec<String>, CommandError> {

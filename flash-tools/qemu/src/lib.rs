@@ -8,6 +8,7 @@
 pub mod board;
 pub mod command;
 pub mod console;
+pub mod drive;
 pub mod lines;
 pub mod machine;
 pub mod qmp;
@@ -18,6 +19,7 @@ mod spawner;
 pub use board::Board;
 pub use command::{Files, Options};
 pub use console::Console;
+pub use drive::Drive;
 pub use lines::{Event, LineParser};
 pub use machine::Machine;
 pub use qmp::Qmp;

@@ -382,6 +382,9 @@ pub(crate) struct Run {
     /// Another kernel image; nothing is built then
     #[arg(long, value_name = "FILE")]
     pub(crate) kernel: Option<PathBuf>,
+    /// A disk: the file's bytes (of a .qcow2 file, the disk in it); may be given several times, the first is vda
+    #[arg(long, value_name = "FILE")]
+    pub(crate) drive: Vec<PathBuf>,
     /// Count instructions: one is one nanosecond, the same on every run
     #[arg(long)]
     pub(crate) icount: bool,

@@ -10,6 +10,7 @@
 //! | [`fdt`] | flattened device trees |
 //! | [`futex`] | the operation of `FUTEX_WAKE_OP` |
 //! | [`interval_map`] | ranges of addresses with values: an address space's mappings |
+//! | [`partition`] | partition tables: GPT and MBR |
 //! | [`vdso`] | builds the vDSO's ELF image around given code |
 //!
 //! What comes from outside (a boot loader's tree, an archive, a program) is parsed without a panic and within bounds, whatever its bytes.
@@ -32,4 +33,5 @@ pub mod exec;
 pub mod fdt;
 pub mod futex;
 pub mod interval_map;
+pub mod partition;
 pub mod vdso;

@@ -11,6 +11,7 @@ use sis_hal::{ConsoleDevice, CpuPower, Entropy, IrqNumber, NetDevice, Temperatur
 use sis_machine::sync::Once;
 use sis_machine::{BootInfo, Initrd, cpu, irq, log, percpu, smp, timer};
 
+use crate::block::{self, DiskPort};
 use crate::{control, fs, net, process, random, sched, time, tty};
 
 /// A network interface of the board.
@@ -39,6 +40,8 @@ pub struct Platform {
     pub cpu_power: Option<&'static dyn CpuPower>,
     /// Network interfaces.
     pub nets: Vec<NetPort>,
+    /// Disks.
+    pub disks: Vec<DiskPort>,
     /// Random number generators.
     pub entropy: Vec<&'static dyn Entropy>,
     /// A clock that knows the date.
@@ -181,6 +184,7 @@ fn start_system(platform: Platform, initrd: Option<Initrd>, line: CommandLine, e
     drop(initrd);
     tty::init(platform.console, line.values("console").last());
     start_network(&platform.nets);
+    start_disks(&platform.disks);
     control::init(&line);
     start_load_average();
     start_init(&line, entry_ticks)
@@ -208,6 +212,14 @@ fn start_network(ports: &[NetPort]) {
         };
         if let Err(e) = attached {
             sis_machine::error!("net: the interface {} cannot be used: {e}", port.device.mac());
+        }
+    }
+}
+
+fn start_disks(ports: &[DiskPort]) {
+    for port in ports {
+        if let Err(e) = block::attach(port) {
+            sis_machine::error!("block: a disk ({:?}) cannot be used: {e}", port.kind);
         }
     }
 }

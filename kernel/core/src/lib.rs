@@ -11,6 +11,7 @@
 //! | [`process`] | processes, threads, signals, exec |
 //! | [`vm`] | users' address spaces |
 //! | [`fs`] | open files, the VFS and its file systems |
+//! | [`block`] | disks and their partitions |
 //! | [`tty`] | terminals |
 //! | [`net`] | sockets |
 //! | [`control`] | `/dev/sis`: events, metrics, the memory manager and its approvals |
@@ -21,6 +22,7 @@
 
 extern crate alloc;
 
+pub mod block;
 pub mod control;
 pub mod fs;
 pub mod init;

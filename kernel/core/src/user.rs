@@ -8,9 +8,10 @@ use core::marker::PhantomData;
 
 use sis_abi::Errno;
 use sis_machine::mm::frames::Frame;
-use sis_machine::mm::usercopy;
+use sis_machine::mm::scatter::FramePiece;
+use sis_machine::mm::{PAGE_SIZE, usercopy};
 
-use crate::Result;
+use crate::{Result, vm};
 
 /// A layout that crosses the boundary as bytes.
 pub trait Pod: Sized {
@@ -250,6 +251,37 @@ macro_rules! cursor {
                 self.done
             }
 
+            /// Whether it is user memory.
+            pub fn is_user(&self) -> bool {
+                matches!(self.ends, Ends::One(_) | Ends::User(_))
+            }
+
+            /// Takes the next `len` bytes of user memory, which must be there, as the frames that they lie in, for a
+            /// device to transfer; each range is a multiple of `align` bytes (a power of two, at most a page) from a
+            /// multiple of it (`EINVAL` otherwise).
+            pub fn pin(&mut self, len: usize, align: usize) -> Result<Vec<FramePiece>> {
+                let mut out = Vec::new();
+                out.try_reserve(len.div_ceil(PAGE_SIZE) + 1)
+                    .map_err(|_| Errno::ENOMEM)?;
+                let mut n = 0;
+                while n < len {
+                    let (address, step) = self.next_user(len - n).ok_or(Errno::EFAULT)?;
+                    let offset = address % PAGE_SIZE;
+                    let step = step.min(PAGE_SIZE - offset);
+                    if (address | step) & (align - 1) != 0 {
+                        return Err(Errno::EINVAL);
+                    }
+                    out.push(FramePiece {
+                        frame: vm::pin(address, Self::DEVICE_WRITES)?,
+                        offset: offset as u32,
+                        len: step as u32,
+                    });
+                    self.advance(step);
+                    n += step;
+                }
+                Ok(out)
+            }
+
             /// Shortens what remains to at most `most` bytes.
             pub fn limit(&mut self, most: usize) {
                 self.total = self.total.min(self.done.saturating_add(most));
@@ -285,6 +317,8 @@ cursor!(Sink);
 cursor!(Source);
 
 impl<'a> Sink<'a> {
+    const DEVICE_WRITES: bool = true;
+
     /// A kernel buffer.
     pub fn kernel(buf: &'a mut [u8]) -> Self {
         let total = buf.len();
@@ -364,6 +398,8 @@ impl<'a> Sink<'a> {
 }
 
 impl<'a> Source<'a> {
+    const DEVICE_WRITES: bool = false;
+
     /// A kernel buffer.
     pub fn kernel(buf: &'a [u8]) -> Self {
         let total = buf.len();

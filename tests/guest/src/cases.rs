@@ -1,5 +1,6 @@
 //! The cases, a file a group.
 
+mod disk;
 mod epoll;
 mod exec;
 mod files;
@@ -25,6 +26,9 @@ use crate::sys::Outcome;
 /// A case: `group/name`, and what runs in the child.
 pub(crate) type Case = (&'static str, fn() -> Outcome);
 
+/// Begins the names of cases that need a disk, and write on it: `all` leaves them out.
+pub(crate) const NEEDS_DISK: &str = "disk/";
+
 /// All cases.
 pub(crate) static CASES: &[&[Case]] = &[
     process::CASES,
@@ -44,6 +48,7 @@ pub(crate) static CASES: &[&[Case]] = &[
     unix::CASES,
     procfs::CASES,
     shm::CASES,
+    disk::CASES,
 ];
 
 /// `sis-guest helper ...`: the program that cases execute.

@@ -18,7 +18,7 @@ mod stress;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-usage: sis-guest all | GROUP... | GROUP/NAME...   run cases; prints [PASS] or [FAIL] a case
+usage: sis-guest all | GROUP... | GROUP/NAME...   run cases; prints [PASS] or [FAIL] a case (all: those without disk)
        sis-guest list                             their names
        sis-guest fuzz [--seed S] [--count N]      random system calls as an unprivileged user
        sis-guest stress-fork [SECONDS]            processes as fast as they come, on all CPUs

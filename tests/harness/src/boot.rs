@@ -4,7 +4,7 @@ use crate::board::Board;
 use crate::failure::{Failure, Result};
 use crate::slots;
 use sis_image::root::Archive;
-use sis_qemu::{Console, Files, Machine, Options};
+use sis_qemu::{Console, Drive, Files, Machine, Options};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -126,6 +126,12 @@ impl Boot {
     /// No network card.
     pub fn no_network(mut self) -> Self {
         self.options.no_network = true;
+        self
+    }
+
+    /// A disk; the first one is `vda`.
+    pub fn disk(mut self, drive: Drive) -> Self {
+        self.options.drives.push(drive);
         self
     }
 

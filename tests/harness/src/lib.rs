@@ -32,9 +32,9 @@ pub use failure::{Failure, Result};
 pub use program::guest_program;
 pub use reference::{add_disk_modules, linux_kernel, linux_modules};
 pub use sis_image::root::{Archive, Node};
-pub use sis_qemu::free_udp_port;
 pub use sis_qemu::lines::{BOOT_MARKERS, Event, LineParser};
 pub use sis_qemu::shell::Output;
+pub use sis_qemu::{Drive, free_udp_port};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -40,6 +40,23 @@ fn virt_boots_as_the_boot_contract_says() {
 }
 
 #[test]
+fn the_first_disk_is_the_last_on_the_line() {
+    let options = Options {
+        drives: vec![
+            Drive::raw("/a,b").serial("ONE").queues(4),
+            Drive::raw("/c").format("qcow2").read_only(),
+        ],
+        ..Options::default()
+    };
+    let line = line(&board("qemu-virt"), &options);
+    let part = "-drive if=none,id=disk1,file=/c,format=qcow2,read-only=on -device virtio-blk-device,drive=disk1 \
+                -drive if=none,id=disk0,file=/a,,b,format=raw -device virtio-blk-device,drive=disk0,serial=ONE,num-queues=4 ";
+    assert!(line.contains(part), "{line}");
+    let refused = board("rpi4").command(&files(), &options);
+    assert_eq!(refused, Err(CommandError::NoDisks("rpi4".into())));
+}
+
+#[test]
 fn wishes_replace_defaults() {
     let options = Options {
         smp: Some(1),

@@ -8,7 +8,7 @@ use crate::failure::{Exit, Failure, OrFail, Outcome};
 use crate::run_state::{Process, RunState};
 use crate::terminal::{self, Left};
 use sis_qemu::machine::StartError;
-use sis_qemu::{Board, Files, Machine, Options};
+use sis_qemu::{Board, Drive, Files, Machine, Options};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -103,8 +103,18 @@ fn options(board: &Board, wishes: &Run) -> Outcome<Options> {
         gdb: wishes.gdb,
         agent_port,
         no_reboot: wishes.no_reboot,
+        drives: wishes.drive.iter().map(|file| drive(file)).collect::<Outcome<_>>()?,
         extra: wishes.qemu.clone(),
         ..Options::default()
+    })
+}
+
+fn drive(file: &Path) -> Outcome<Drive> {
+    let path = std::path::absolute(file).or_fail("run.drive")?;
+    let drive = Drive::raw(path.to_string_lossy());
+    Ok(match path.extension() {
+        Some(extension) if extension == "qcow2" => drive.format("qcow2"),
+        _ => drive,
     })
 }
 

@@ -6,9 +6,10 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sis_machine::mm::{self, PAGE_SIZE, frames, uspace};
 use sis_machine::task::{self, Task};
 use sis_machine::{cpu, percpu};
-use sis_protocol::control::{CpuTimes, Metrics, NetCounters};
+use sis_protocol::control::{CpuTimes, DiskCounters, Metrics, NetCounters};
 
 use super::memory;
+use crate::block;
 use crate::fs::tmpfs;
 use crate::process::table;
 use crate::sched::load;
@@ -57,7 +58,7 @@ pub fn snapshot() -> Metrics {
         processes: count(table::process_count()),
         threads: count(table::thread_count()),
         net: net_counters(),
-        disk: None,
+        disk: disk_counters(),
         temperature_milli_c: init::facts().and_then(|f| f.temperature?.read_millicelsius().ok()),
         boot_time_ns: Some(init::boot_time_ns()).filter(|ns| *ns > 0),
         mmu_enable_ns: init::facts().map(|f| f.mmu_enable_ns),
@@ -91,6 +92,16 @@ fn net_counters() -> Option<NetCounters> {
         tx_bytes: sum.tx_bytes,
         tx_errors: sum.tx_errors,
         tx_drops: sum.tx_dropped,
+    })
+}
+
+fn disk_counters() -> Option<DiskCounters> {
+    let sum = block::totals()?;
+    Some(DiskCounters {
+        reads: sum.reads,
+        writes: sum.writes,
+        read_bytes: sum.read_bytes,
+        write_bytes: sum.written_bytes,
     })
 }
 

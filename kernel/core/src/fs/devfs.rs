@@ -46,6 +46,16 @@ pub fn register_block(name: &str, major: u32, minor: u32, mode: u32, factory: Fa
     add_node(name, FileType::BlockDevice, make_dev(major, minor), mode)
 }
 
+/// Takes a block device away, with its node if that is still there.
+pub fn unregister_block(name: &str, major: u32, minor: u32) {
+    device::unregister(FileType::BlockDevice, major, minor);
+    let dir = devfs().fs.root();
+    if let Ok(node) = dir.lookup(name.as_bytes()) {
+        // Somebody may have removed it meanwhile.
+        let _ = dir.unlink(name.as_bytes(), &node);
+    }
+}
+
 fn add_node(name: &str, kind: FileType, dev: u64, mode: u32) -> Result<()> {
     let mut dir: Arc<dyn Inode> = devfs().fs.root();
     let mut parts = name.split('/').peekable();

@@ -27,6 +27,12 @@ pub fn register(kind: FileType, major: u32, minor: u32, factory: Factory) -> Res
     Ok(())
 }
 
+/// Nothing answers opens of a device any more.
+pub fn unregister(kind: FileType, major: u32, minor: u32) {
+    let old = DEVICES.lock().remove(&(kind == FileType::CharDevice, major, minor));
+    drop(old);
+}
+
 /// Opens a device; `ENXIO` when nothing answers.
 pub fn open(kind: FileType, dev: u64, flags: u32) -> Result<Arc<dyn File>> {
     let (major, minor) = split_dev(dev);
@@ -53,6 +59,9 @@ pub fn listing() -> alloc::string::String {
                 1 if is_char => "mem",
                 4 | 5 if is_char => "tty",
                 10 if is_char => "misc",
+                179 if !is_char => "mmc",
+                254 if !is_char => "virtblk",
+                259 if !is_char => "blkext",
                 _ => "device",
             };
             out.push_str(&alloc::format!("{m:>3} {name}\n"));

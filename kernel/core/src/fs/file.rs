@@ -97,6 +97,12 @@ pub trait File: Any + Send + Sync {
         Err(Errno::ENODEV)
     }
 
+    /// fsync(2), and fdatasync(2) with `data_only`. `None`: it has nothing of its own to write; its file system has.
+    fn sync(&self, data_only: bool) -> Option<Result<()>> {
+        let _ = data_only;
+        None
+    }
+
     /// Status flags have changed by fcntl(F_SETFL).
     fn set_flags(&self, flags: u32) {
         let _ = flags;

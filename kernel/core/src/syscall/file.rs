@@ -24,7 +24,7 @@ pub(super) const CALLS: &[Row] = &[
     built(56, "openat", openat),
     built(81, "sync", sync),
     built(82, "fsync", fsync),
-    built(83, "fdatasync", fsync),
+    built(83, "fdatasync", fdatasync),
     built(84, "sync_file_range", sync_file_range),
     built(166, "umask", umask),
     built(213, "readahead", readahead),
@@ -166,7 +166,18 @@ fn sync(_call: &mut Call<'_>) -> Result<usize> {
 }
 
 fn fsync(call: &mut Call<'_>) -> Result<usize> {
+    sync_file(call, false)
+}
+
+fn fdatasync(call: &mut Call<'_>) -> Result<usize> {
+    sync_file(call, true)
+}
+
+fn sync_file(call: &Call<'_>, data_only: bool) -> Result<usize> {
     let file = args::file(call, 0)?;
+    if let Some(done) = file.ops.sync(data_only) {
+        return done.map(|()| 0);
+    }
     match &file.path {
         Some(p)
             if matches!(

@@ -8,6 +8,7 @@ mod area;
 mod fault;
 mod map;
 mod peek;
+mod pin;
 mod shared;
 
 use alloc::string::String;
@@ -21,6 +22,7 @@ use sis_machine::sync::{Mutex, Rank};
 pub use area::{Backing, Protection};
 pub use fault::{Access, Fault, fault_from_kernel, stats as fault_stats};
 pub use map::{MapRequest, Place, Rules, most_areas, shared_anonymous};
+pub use pin::pin;
 
 use crate::{Errno, Result};
 use area::Areas;

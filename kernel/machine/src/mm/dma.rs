@@ -54,17 +54,23 @@ impl DmaMemory {
 
     /// Cleans and invalidates the lines of a range, for devices that do not look into the caches.
     fn maintain(&self, range: Range<usize>) {
-        let ctr = crate::cpu::ctr();
-        let line = 4usize << ((ctr >> 16) & 0xf);
+        let start = range.start.min(self.len);
         let base = linear(self.pfn << PAGE_SHIFT) as usize;
-        let end = base + range.end.min(self.len);
-        let mut at = (base + range.start.min(self.len)) & !(line - 1);
-        while at < end {
-            // SAFETY: (1) cache maintenance inside the buffer (lines are never shared: it owns whole pages).
-            unsafe { core::arch::asm!("dc civac, {0}", in(reg) at, options(nostack)) };
-            at += line;
-        }
+        clean_and_invalidate(base + start, range.end.min(self.len).saturating_sub(start));
         crate::cpu::barrier_device();
+    }
+}
+
+/// Cleans and invalidates the cache lines that `len` bytes from `at` lie in; the caller puts the barrier after it.
+pub(super) fn clean_and_invalidate(at: usize, len: usize) {
+    let line = 4usize << ((crate::cpu::ctr() >> 16) & 0xf);
+    let end = at + len;
+    let mut at = at & !(line - 1);
+    while at < end {
+        // SAFETY: (1) maintenance by address changes no memory that is not the cache's own newer copy; (2) the range is
+        // RAM in the linear map, which every caller owns a reference to.
+        unsafe { core::arch::asm!("dc civac, {0}", in(reg) at, options(nostack)) };
+        at += line;
     }
 }
 

@@ -17,6 +17,7 @@ pub mod dma;
 pub mod frames;
 pub(crate) mod heap;
 pub(crate) mod kspace;
+pub mod scatter;
 pub(crate) mod stack;
 pub mod usercopy;
 pub mod uspace;

@@ -67,6 +67,10 @@ pub enum Rank {
     Futex = 32,
     /// Page-table of one address space.
     PageTable = 33,
+    /// Requests of a disk that wait or are under way.
+    Block = 34,
+    /// A disk's rings, shared with its interrupt.
+    BlockDevice = 35,
     /// Addresses and state of one socket.
     Socket = 39,
     /// State that takes no other lock but those below.

@@ -202,6 +202,11 @@ impl<T: ?Sized> IrqLock<T> {
             _not_send: PhantomData,
         })
     }
+
+    /// The value, through an exclusive reference to the lock.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.data.get_mut()
+    }
 }
 
 /// Holds an [`IrqLock`]; interrupts are as before once it is dropped.

@@ -3,6 +3,7 @@
 //! The device is not trusted: what it writes (used rings, lengths) is checked before it is used, a device that breaks
 //! the rules is left alone for good, and nothing waits for a device without a bound.
 
+mod blk;
 mod dma;
 mod net;
 mod rng;
@@ -14,6 +15,7 @@ use sis_hal::Registers;
 use virtio_drivers::transport::mmio::{MmioError, MmioTransport};
 use virtio_drivers::transport::{DeviceType, Transport};
 
+pub use blk::VirtioBlk;
 pub use net::VirtioNet;
 pub use rng::VirtioRng;
 
@@ -34,6 +36,8 @@ const CONFIG: usize = 0x100;
 
 /// What a transport turned out to be.
 pub enum Device {
+    /// A disk.
+    Block(&'static VirtioBlk),
     /// A network interface.
     Net(&'static VirtioNet),
     /// A random number generator.
@@ -87,6 +91,7 @@ pub fn probe(registers: Mmio) -> Result<Option<Device>, ProbeError> {
     match registers.read32(DEVICE_ID) {
         0 => Ok(None),
         id if id == DeviceType::Network as u32 => VirtioNet::new(registers).map(|d| Some(Device::Net(d))),
+        id if id == DeviceType::Block as u32 => VirtioBlk::new(registers).map(|d| Some(Device::Block(d))),
         id if id == DeviceType::EntropySource as u32 => VirtioRng::new(registers).map(|d| Some(Device::Rng(d))),
         id => Ok(Some(Device::Other(id))),
     }

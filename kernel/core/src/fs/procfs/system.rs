@@ -41,8 +41,8 @@ pub(super) fn add(tree: &Arc<Tree>) {
     tree.add_file("swaps", || {
         Ok(b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".to_vec())
     });
-    tree.add_file("partitions", || Ok(b"major minor  #blocks  name\n\n".to_vec()));
-    tree.add_file("diskstats", || Ok(Vec::new()));
+    tree.add_file("partitions", || Ok(crate::block::proc_partitions().into_bytes()));
+    tree.add_file("diskstats", || Ok(crate::block::proc_diskstats().into_bytes()));
     tree.add_file("modules", || Ok(Vec::new()));
     tree.add_file("buddyinfo", || Ok(buddyinfo().into_bytes()));
 }

@@ -1,0 +1,337 @@
+//! Disks, from the partition table to `read(2)`: what the guest reads is what the host wrote, and the reverse; tables
+//! made by the usual tools, and bad ones; errors of the medium arrive where they belong.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sis_harness::{Board, Drive, Failure, Result, SECOND, workspace};
+use sis_suites::{guest, run_checks, to_shell, virt};
+
+const MIB: u64 = 1 << 20;
+
+/// A file that is gone when this is dropped.
+struct Image(PathBuf);
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Image {
+    fn path(name: &str) -> Result<PathBuf> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let folder = workspace().join("target/sis/disks");
+        std::fs::create_dir_all(&folder).map_err(Failure::new)?;
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Ok(folder.join(format!("{name}-{}-{number}", std::process::id())))
+    }
+
+    /// A file of zeros.
+    fn empty(bytes: u64) -> Result<Self> {
+        let image = Self(Self::path("disk")?);
+        let file = std::fs::File::create(&image.0).map_err(Failure::new)?;
+        file.set_len(bytes).map_err(Failure::new)?;
+        Ok(image)
+    }
+
+    /// A file of bytes that do not repeat.
+    fn random(bytes: u64, seed: u64) -> Result<Self> {
+        let image = Self::empty(0)?;
+        let file = std::fs::File::create(&image.0).map_err(Failure::new)?;
+        let mut file = std::io::BufWriter::new(file);
+        let mut state = seed;
+        for _ in 0..bytes / 8 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            file.write_all(&state.to_le_bytes()).map_err(Failure::new)?;
+        }
+        file.flush().map_err(Failure::new)?;
+        Ok(image)
+    }
+
+    /// Lets sfdisk write a table.
+    fn partitioned(bytes: u64, script: &str) -> Result<Self> {
+        let image = Self::empty(bytes)?;
+        let mut child = Command::new("/usr/sbin/sfdisk")
+            .arg("-q")
+            .arg(&image.0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|e| Failure::new(format_args!("sfdisk: {e}; run cargo sis setup")))?;
+        if let Some(mut input) = child.stdin.take() {
+            input.write_all(script.as_bytes()).map_err(Failure::new)?;
+        }
+        let status = child.wait().map_err(Failure::new)?;
+        if status.success() {
+            Ok(image)
+        } else {
+            Err(Failure::new(format_args!("sfdisk: {status}")))
+        }
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let mut file = std::fs::File::options()
+            .write(true)
+            .open(&self.0)
+            .map_err(Failure::new)?;
+        file.seek(SeekFrom::Start(offset)).map_err(Failure::new)?;
+        file.write_all(bytes).map_err(Failure::new)
+    }
+
+    fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut file = std::fs::File::open(&self.0).map_err(Failure::new)?;
+        file.seek(SeekFrom::Start(offset)).map_err(Failure::new)?;
+        let mut bytes = vec![0; len];
+        file.read_exact(&mut bytes).map_err(Failure::new)?;
+        Ok(bytes)
+    }
+
+    fn drive(&self) -> Drive {
+        Drive::raw(self.0.to_string_lossy())
+    }
+
+    /// What the host's md5sum says.
+    fn md5(&self) -> Result<String> {
+        md5(&self.0)
+    }
+}
+
+fn md5(path: &Path) -> Result<String> {
+    let output = Command::new("md5sum").arg(path).output().map_err(Failure::new)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace()
+        .next()
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::new("md5sum said nothing"))
+}
+
+fn board(cpus: u32, drives: impl IntoIterator<Item = Drive>) -> Result<Board> {
+    let boot = virt()?.smp(cpus).no_network().overlay(guest()?);
+    to_shell(drives.into_iter().fold(boot, sis_harness::Boot::disk))
+}
+
+/// Runs a command and compares what it says, but for blanks at the ends.
+fn says(board: &mut Board, command: &str, want: &str) -> Result<()> {
+    let output = board.run(command, 120 * SECOND)?;
+    if output.text.trim() == want.trim() {
+        return Ok(());
+    }
+    Err(board.failure(format_args!("{command}: {:?} and not {want:?}", output.text)))
+}
+
+#[test]
+fn every_case_of_the_disk_interface_holds() -> Result<()> {
+    let image = Image::empty(64 * MIB)?;
+    let drive = image.drive().queues(4).drive_option("discard=unmap");
+    run_checks(&mut board(4, [drive])?, "sis-guest disk", 15, 300 * SECOND)?;
+    let image = Image::empty(64 * MIB)?;
+    run_checks(&mut board(1, [image.drive()])?, "sis-guest disk", 15, 300 * SECOND)
+}
+
+#[test]
+fn sixty_four_mebibytes_arrive_whole_in_both_directions() -> Result<()> {
+    let (from, to) = (Image::random(64 * MIB, 7)?, Image::empty(64 * MIB)?);
+    let sum = from.md5()?;
+    let mut board = board(4, [from.drive().serial("SOURCE-1"), to.drive().queues(4)])?;
+    says(&mut board, "cat /sys/block/vda/serial", "SOURCE-1")?;
+    says(&mut board, "md5sum < /dev/vda | cut -d' ' -f1", &sum)?;
+    says(
+        &mut board,
+        "dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | md5sum | cut -d' ' -f1",
+        &sum,
+    )?;
+    // Four readers and a writer at once.
+    let readers = "for n in 1 2 3 4; do dd if=/dev/vda bs=256k iflag=direct 2>/dev/null | md5sum | cut -d' ' -f1 & done; \
+                   dd if=/dev/vda of=/dev/vdb bs=1M oflag=direct conv=fsync 2>/dev/null; wait";
+    let seen = board.run_ok(readers, 180 * SECOND)?;
+    let good = seen.lines().filter(|line| line.trim() == sum).count();
+    if good != 4 {
+        return Err(board.failure(format_args!("{good} of 4 readers saw the bytes: {seen}")));
+    }
+    says(&mut board, "cmp /dev/vda /dev/vdb && echo same", "same")?;
+    let stat = board.run_ok("awk '{ print $3 >= 131072 }' /sys/block/vda/stat", 20 * SECOND)?;
+    assert_eq!(stat.trim(), "1", "sectors read are not counted");
+    drop(board);
+    assert_eq!(to.md5()?, sum, "the host sees other bytes than the guest wrote");
+    Ok(())
+}
+
+#[test]
+fn partitions_are_found_and_are_ranges_of_the_disk() -> Result<()> {
+    let gpt = Image::partitioned(
+        64 * MIB,
+        "label: gpt\nsize=8M, name=boot, uuid=11111111-2222-3333-4444-555555555555\nsize=16M, name=\"da ta\"\n",
+    )?;
+    let mbr = Image::partitioned(
+        64 * MIB,
+        "label: dos\nlabel-id: 0x1a2b3c4d\nsize=8M, type=c\nsize=40M, type=5\nsize=8M\nsize=16M\n",
+    )?;
+    gpt.write_at(9 * MIB, b"second partition")?;
+    let mut board = board(2, [gpt.drive(), mbr.drive()])?;
+    let names = "awk 'NR > 2 { print $1, $2, $3, $4 }' /proc/partitions";
+    says(
+        &mut board,
+        names,
+        "254 0 65536 vda\n254 1 8192 vda1\n254 2 16384 vda2\n254 16 65536 vdb\n254 17 8192 vdb1\n254 18 1 vdb2\n\
+         254 21 8192 vdb5\n254 22 16384 vdb6",
+    )?;
+    says(&mut board, "head -c 16 /dev/vda2", "second partition")?;
+    let shown = "cd /sys/block/vda/vda2; cat start size partition dev ro; grep -c 'PARTNAME=da ta' uevent; cd";
+    says(&mut board, shown, "18432\n32768\n2\n254:2\n0\n1")?;
+    says(
+        &mut board,
+        "grep PARTUUID /sys/class/block/vda1/uevent /sys/class/block/vdb5/uevent | cut -d= -f2",
+        "11111111-2222-3333-4444-555555555555\n1a2b3c4d-05",
+    )?;
+    says(&mut board, "blockdev --getsize64 /dev/vda1", "8388608")?;
+    says(&mut board, "fdisk -l /dev/vdb | grep -c '^/dev/vdb'", "4")?;
+    // Not beyond the partition, and nothing of its neighbour.
+    let fill = "tr '\\0' x < /dev/zero | dd of=/dev/vda1 bs=64k 2>/dev/null; sync; head -c 16 /dev/vda2";
+    says(&mut board, fill, "second partition")?;
+    // A table is read anew only while no partition is in use.
+    says(
+        &mut board,
+        "sleep 1000 < /dev/vda1 & blockdev --rereadpt /dev/vda 2>/dev/null || echo busy; kill $!; wait",
+        "busy",
+    )?;
+    says(
+        &mut board,
+        "blockdev --rereadpt /dev/vda && ls /dev/vda?",
+        "/dev/vda1\n/dev/vda2",
+    )?;
+    drop(board);
+    assert_eq!(gpt.read_at(9 * MIB - 1, 17)?, b"xsecond partition");
+    Ok(())
+}
+
+#[test]
+fn bad_tables_are_refused_and_said_to_be() -> Result<()> {
+    let script = "label: gpt\nsize=8M\nsize=8M\n";
+    // Without the first copy the last one does.
+    let one = Image::partitioned(32 * MIB, script)?;
+    one.write_at(512, &[0; 512])?;
+    let none = Image::partitioned(32 * MIB, script)?;
+    none.write_at(512, &[0; 512])?;
+    none.write_at(32 * MIB - 512, &[0; 512])?;
+    // The first logical partition's link leads to itself.
+    let chain = Image::partitioned(32 * MIB, "label: dos\nsize=16M, type=5\nsize=4M\n")?;
+    let mut link = [0; 16];
+    link[4] = 5;
+    link[12] = 100;
+    chain.write_at(MIB + 446 + 16, &link)?;
+    let mut board = board(2, [one.drive(), none.drive(), chain.drive()])?;
+    says(
+        &mut board,
+        "ls /dev/vd*",
+        "/dev/vda\n/dev/vda1\n/dev/vda2\n/dev/vdb\n/dev/vdc",
+    )?;
+    let log = board.run_ok("dmesg | grep -E 'vd[abc]:'", 20 * SECOND)?;
+    for part in [
+        "vda: the first copy of the GPT cannot be used (no header)",
+        "vdb: the partition table is refused: GPT: the first copy cannot be used (no header), nor the one at the end",
+        "vdc: the partition table is refused: MBR: the chain of logical partitions is a loop",
+    ] {
+        if !log.contains(part) {
+            return Err(board.failure(format_args!("{part:?} is not in the log: {log}")));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn errors_of_the_medium_reach_the_program_and_nothing_hangs() -> Result<()> {
+    let image = Image::random(16 * MIB, 9)?;
+    let rules = Image(Image::path("rules")?);
+    // Reads of sector 2048, writes of sector 4096 and every flush fail (QEMU's docs/devel/blkdebug.rst).
+    std::fs::write(
+        &rules.0,
+        "[inject-error]\nevent = \"none\"\niotype = \"read\"\nsector = \"2048\"\nerrno = \"5\"\n\
+         [inject-error]\nevent = \"none\"\niotype = \"write\"\nsector = \"4096\"\nerrno = \"5\"\n\
+         [inject-error]\nevent = \"none\"\niotype = \"flush\"\nerrno = \"5\"\n",
+    )
+    .map_err(Failure::new)?;
+    let source = format!("blkdebug:{}:{}", rules.0.display(), image.0.display());
+    let drive = Drive::raw(source)
+        .drive_option("werror=report")
+        .drive_option("rerror=report");
+    let mut board = board(4, [drive])?;
+    let failed = |board: &mut Board, command: &str| -> Result<()> {
+        let output = board.run(command, 60 * SECOND)?;
+        if output.status != 0 && output.text.contains("I/O error") {
+            return Ok(());
+        }
+        Err(board.failure(format_args!("{command}: {} {}", output.status, output.text)))
+    };
+    failed(
+        &mut board,
+        "dd if=/dev/vda of=/dev/null bs=512 skip=2048 count=1 iflag=direct",
+    )?;
+    failed(&mut board, "dd if=/dev/vda of=/dev/null bs=512 skip=2048 count=1")?;
+    failed(
+        &mut board,
+        "dd if=/dev/zero of=/dev/vda bs=512 seek=4096 count=1 oflag=direct",
+    )?;
+    failed(
+        &mut board,
+        "dd if=/dev/zero of=/dev/vda bs=512 seek=8000 count=1 conv=notrunc,fsync",
+    )?;
+    // All that is well is read, before and behind it, and the disk goes on.
+    says(
+        &mut board,
+        "dd if=/dev/vda bs=512 count=2048 iflag=direct 2>/dev/null | wc -c; \
+         dd if=/dev/vda bs=512 skip=2049 count=100 iflag=direct 2>/dev/null | wc -c",
+        "1048576\n51200",
+    )?;
+    let log = board.run_ok("dmesg | grep 'vda: '", 20 * SECOND)?;
+    if !log.contains("sectors at 2048: the medium is damaged there") {
+        return Err(board.failure(format_args!("no word of the error in the log: {log}")));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_read_only_disk_refuses_writes() -> Result<()> {
+    let image = Image::random(4 * MIB, 3)?;
+    let sum = image.md5()?;
+    let mut board = board(1, [image.drive().read_only()])?;
+    says(&mut board, "blockdev --getro /dev/vda; cat /sys/block/vda/ro", "1\n1")?;
+    let output = board.run("dd if=/dev/zero of=/dev/vda bs=512 count=1", 20 * SECOND)?;
+    if output.status == 0 {
+        return Err(board.failure("a write to a read-only disk succeeded"));
+    }
+    says(&mut board, "md5sum < /dev/vda | cut -d' ' -f1", &sum)
+}
+
+#[test]
+fn blocks_of_four_kibibytes_are_kept() -> Result<()> {
+    let image = Image::random(8 * MIB, 5)?;
+    let drive = image
+        .drive()
+        .device_option("logical_block_size=4096")
+        .device_option("physical_block_size=4096");
+    let mut board = board(2, [drive])?;
+    says(
+        &mut board,
+        "blockdev --getss /dev/vda; cat /sys/block/vda/queue/logical_block_size",
+        "4096\n4096",
+    )?;
+    // Direct I/O is of whole blocks; the rest is not.
+    let direct = board.run("dd if=/dev/vda of=/dev/null bs=512 count=1 iflag=direct", 20 * SECOND)?;
+    if direct.status == 0 {
+        return Err(board.failure("half a block was read directly"));
+    }
+    let odd = "printf hello | dd of=/dev/vda bs=5 seek=1001 conv=notrunc,fsync 2>/dev/null; sync; \
+               dd if=/dev/vda bs=5 skip=1001 count=1 2>/dev/null";
+    let before = image.read_at(5000, 20)?;
+    says(&mut board, odd, "hello")?;
+    drop(board);
+    let after = image.read_at(5000, 20)?;
+    assert_eq!(after.get(5..10), Some(&b"hello"[..]));
+    assert_eq!((after.get(..5), after.get(10..)), (before.get(..5), before.get(10..)));
+    Ok(())
+}
