@@ -2,9 +2,9 @@
 
 use crate::check::{self, CheckError, Loss};
 use crate::disk::Disk;
-use crate::states::{Cut, Honesty, Reached, Walk};
+use crate::states::{Cut, Honesty, Run, Walk};
 use crate::trace::{Event, Trace};
-use sis_workload::{Kind, Random, WORKERS};
+use sis_workload::{Kind, Random};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What to do with a run.
 #[derive(Clone, Debug)]
 pub struct Campaign {
-    /// The run's seed.
+    /// Chooses where to cut, and what becomes of what no flush had covered.
     pub seed: u64,
     /// How many cuts.
     pub cuts: usize,
@@ -91,7 +91,7 @@ impl Campaign {
                 for (after, seed) in places {
                     walk.go(*after);
                     let (cut, disk) = walk.cut(*seed);
-                    let loss = examine(&disk, &folder.path().join("image"), self.seed, &cut.reached)?.err();
+                    let loss = examine(&disk, &folder.path().join("image"), &trace.runs(cut.reached))?.err();
                     let image = loss.as_ref().and_then(|_| self.keep_image(&cut, &disk));
                     let losses = lost.fetch_add(usize::from(loss.is_some()), Ordering::Relaxed);
                     let losses = losses + usize::from(loss.is_some());
@@ -148,12 +148,7 @@ pub(crate) fn scratch() -> std::io::Result<tempfile::TempDir> {
 }
 
 /// Recovers a state with `e2fsck`, and checks it.
-pub(crate) fn examine(
-    disk: &Disk,
-    image: &Path,
-    seed: u64,
-    reached: &[Reached; WORKERS as usize],
-) -> Result<Result<(), Loss>, CampaignError> {
+pub(crate) fn examine(disk: &Disk, image: &Path, runs: &[Run]) -> Result<Result<(), Loss>, CampaignError> {
     disk.save(image)?;
     if let Err(loss) = check::replay(image)? {
         return Ok(Err(loss));
@@ -161,5 +156,5 @@ pub(crate) fn examine(
     if let Err(loss) = check::sound(image)? {
         return Ok(Err(loss));
     }
-    Ok(check::files(image, seed, reached))
+    Ok(check::files(image, runs))
 }

@@ -1,6 +1,6 @@
 //! Whether a crash state loses anything: it is recovered, must be sound, and must hold what was acknowledged.
 
-use crate::states::Reached;
+use crate::states::{Reached, Run};
 use ext4_view::{Ext4, Ext4Error, FileType};
 use sis_workload::{Found, WORKERS, expect, folder};
 use std::fs::File;
@@ -24,8 +24,10 @@ pub enum Loss {
     #[error("the tree cannot be read: {0}")]
     Unreadable(String),
     /// A worker's files are not what they must be.
-    #[error("worker {worker}:\n{}", .faults.join("\n"))]
+    #[error("run {seed}, worker {worker}:\n{}", .faults.join("\n"))]
     Files {
+        /// Of which run.
+        seed: u64,
         /// Which.
         worker: u32,
         /// A line a fault.
@@ -145,23 +147,30 @@ pub fn sound(image: &Path) -> Result<Result<(), Loss>, CheckError> {
 ///
 /// # Errors
 /// What is lost.
-pub fn files(image: &Path, seed: u64, reached: &[Reached; WORKERS as usize]) -> Result<(), Loss> {
-    let unreadable = |error: Ext4Error| Loss::Unreadable(error.to_string());
+pub fn files(image: &Path, runs: &[Run]) -> Result<(), Loss> {
     let file_system = Ext4::load_from_path(image).map_err(|error| Loss::Unreadable(error.to_string()))?;
+    for Run { seed, reached } in runs {
+        run_files(&file_system, *seed, reached)?;
+    }
+    Ok(())
+}
+
+fn run_files(file_system: &Ext4, seed: u64, reached: &[Reached; WORKERS as usize]) -> Result<(), Loss> {
+    let unreadable = |error: Ext4Error| Loss::Unreadable(error.to_string());
     for (worker, reached) in (0..).zip(reached) {
         if !reached.has_begun {
             continue;
         }
-        let root = format!("/{}", folder(worker));
+        let root = format!("/{}", folder(seed, worker));
         if !file_system.exists(root.as_str()).map_err(unreadable)? {
             let faults = vec!["its folder is missing".to_owned()];
-            return Err(Loss::Files { worker, faults });
+            return Err(Loss::Files { seed, worker, faults });
         }
         let mut found = Found::new();
-        collect(&file_system, &root, "", &mut found).map_err(unreadable)?;
+        collect(file_system, &root, "", &mut found).map_err(unreadable)?;
         expect(seed, worker, reached.acked, reached.intended)
             .check(&found)
-            .map_err(|faults| Loss::Files { worker, faults })?;
+            .map_err(|faults| Loss::Files { seed, worker, faults })?;
     }
     Ok(())
 }

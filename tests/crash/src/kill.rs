@@ -5,7 +5,7 @@ use crate::campaign::{CampaignError, examine};
 use crate::check::Loss;
 use crate::disk::Disk;
 use crate::machine::{Load, Machine};
-use crate::states::Reached;
+use crate::states::{Reached, Run};
 use sis_harness::Failure;
 use sis_workload::{Kind, LOG_BYTES, RECORD_BYTES, REGION_BYTES, Record, WORKERS};
 use std::fs::File;
@@ -55,7 +55,14 @@ pub fn run(load: &Load, after: Duration) -> Result<(u64, Result<(), Loss>), Kill
     let folder = machine.kill();
     let reached = read_log(&log, load)?;
     let disk = Disk::load(&folder.path().join("data"))?;
-    let judged = examine(&disk, &folder.path().join("after"), load.seed, &reached)?;
+    let judged = examine(
+        &disk,
+        &folder.path().join("after"),
+        &[Run {
+            seed: load.seed,
+            reached,
+        }],
+    )?;
     Ok((reached.iter().map(|reached| reached.acked).sum(), judged))
 }
 

@@ -3,6 +3,7 @@
 use crate::check::path_with_sbin;
 use crate::disk::Disk;
 use crate::nbd::{DataExport, Export, LogExport, Server};
+use crate::states::Run;
 use crate::trace::{Progress, Recorder, Trace};
 use sis_harness::{Archive, Board, Boot, Failure, Node, SECOND, add_disk_modules, guest_program, linux_kernel};
 use std::path::Path;
@@ -84,8 +85,15 @@ impl Load {
     /// # Errors
     /// When the board does not come up, or something on it fails that must not.
     pub fn record(&self) -> Result<Trace, Failure> {
-        let disk = format(self.block_bytes, &self.format)?;
-        let recorder = Arc::new(Recorder::new(disk, self.seed));
+        self.record_on(format(self.block_bytes, &self.format)?, Vec::new())
+    }
+
+    /// Runs it, until its power is cut, on a disk that earlier runs have left as a cut leaves it: mounting recovers it.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub fn record_on(&self, disk: Disk, earlier: Vec<Run>) -> Result<Trace, Failure> {
+        let recorder = Arc::new(Recorder::new(disk, self.seed).after(earlier));
         let command = self.command();
         let machine = Machine::start(self.kernel, &recorder, &command)?;
         machine.wait(&recorder, START_LIMIT, |progress| progress.acks > 0)?;

@@ -5,10 +5,11 @@ use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use sis_crash::campaign::Campaign;
 use sis_crash::check::Loss;
+use sis_crash::disk::Disk;
 use sis_crash::kill;
 use sis_crash::machine::{Kernel, Load, Until};
 use sis_crash::recovery;
-use sis_crash::states::Honesty;
+use sis_crash::states::{Honesty, Run, Walk};
 use sis_crash::trace::{Progress, Trace};
 use sis_workload::Random;
 use std::error::Error;
@@ -24,7 +25,7 @@ struct Arguments {
     #[arg(long, default_value_t = 200)]
     cuts: usize,
     /// Cuts made of one run of the workload; each run has a seed of its own
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 100)]
     per_run: usize,
     /// The first run's seed
     #[arg(long, default_value_t = 1)]
@@ -53,6 +54,9 @@ struct Arguments {
     /// The workload acknowledges what it has not synchronised
     #[arg(long)]
     unsynced: bool,
+    /// Runs that go on with what a cut of the one before has left, before there is a fresh disk again
+    #[arg(long, default_value_t = 3)]
+    generations: u64,
     /// So many of each run's states the board recovers by mounting them, and its power goes again meanwhile
     #[arg(long, default_value_t = 20)]
     mounts: usize,
@@ -87,12 +91,16 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
     let start = Instant::now();
     let mut total = Total::default();
-    let mut seed = arguments.seed;
+    let (mut seed, mut generation, mut left) = (arguments.seed, 0, None);
     while total.cuts < arguments.cuts {
         let cuts = arguments.per_run.min(arguments.cuts - total.cuts);
-        let trace = record(arguments, seed)?;
+        let trace = record(arguments, seed, left.take())?;
         crash(arguments, seed, cuts, &trace, &mut total)?;
         mount(arguments, seed, &trace, &mut total)?;
+        generation += 1;
+        if generation % arguments.generations.max(1) != 0 {
+            left = Some(last_cut(&trace));
+        }
         seed += 1;
     }
     for kill in 0..arguments.kills {
@@ -154,10 +162,22 @@ fn load(arguments: &Arguments, seed: u64) -> Load {
     }
 }
 
-fn record(arguments: &Arguments, seed: u64) -> Result<Trace, Box<dyn Error>> {
+/// What the run leaves when the power goes at its end, and the runs whose files are there.
+fn last_cut(trace: &Trace) -> (Disk, Vec<Run>) {
+    let mut walk = Walk::new(trace, Honesty::Honest);
+    walk.go(trace.events.len());
+    let (cut, disk) = walk.cut(trace.seed);
+    (disk, trace.runs(cut.reached))
+}
+
+fn record(arguments: &Arguments, seed: u64, left: Option<(Disk, Vec<Run>)>) -> Result<Trace, Box<dyn Error>> {
     eprintln!("seed {seed}: the board writes");
     let begin = Instant::now();
-    let trace = load(arguments, seed).record()?;
+    let load = load(arguments, seed);
+    let trace = match left {
+        Some((disk, earlier)) => load.record_on(disk, earlier)?,
+        None => load.record()?,
+    };
     let Progress {
         acks, writes, flushes, ..
     } = Progress::of(&trace);

@@ -69,9 +69,9 @@ pub fn run(campaign: &Campaign, trace: &Trace, kernel: Kernel, options: &str) ->
         .collect();
     let count = states.len();
     let states = Arc::new(states);
-    let (recorder, done) = player(&states, campaign.seed, trace.start.size());
+    let (recorder, done) = player(&states, trace.seed, trace.start.size());
     let options = if options.is_empty() { "-" } else { options };
-    let command = format!("sis-guest crash-recover /mnt {options} {} {count}", campaign.seed);
+    let command = format!("sis-guest crash-recover /mnt {options} {} {count}", trace.seed);
     let machine = Machine::start(kernel, &recorder, &command)?;
 
     let mut summary = Summary::default();
@@ -83,6 +83,7 @@ pub fn run(campaign: &Campaign, trace: &Trace, kernel: Kernel, options: &str) ->
         let Some((cut, _)) = states.get(done.number) else {
             continue;
         };
+        let runs = trace.runs(cut.reached);
         summary.mounts += 1;
         let lost = |loss| (*cut, loss);
         if !done.text.is_empty() {
@@ -90,11 +91,11 @@ pub fn run(campaign: &Campaign, trace: &Trace, kernel: Kernel, options: &str) ->
             continue;
         }
         done.disk.save(&image)?;
-        let judged = check::sound(&image)?.and_then(|()| check::files(&image, campaign.seed, &cut.reached));
+        let judged = check::sound(&image)?.and_then(|()| check::files(&image, &runs));
         summary.losses.extend(judged.err().map(lost));
         let (second, disk) = second_cut(&done.trace, cut.reached, cut.seed);
         summary.second_cuts += 1;
-        let judged = examine(&disk, &image, campaign.seed, &cut.reached)?;
+        let judged = examine(&disk, &image, &runs)?;
         summary.losses.extend(judged.err().map(|loss| (second, loss)));
     }
     Ok(summary)
@@ -126,6 +127,8 @@ fn player(states: &Arc<Vec<(Cut, Disk)>>, seed: u64, size: u64) -> (Arc<Recorder
                     trace: Trace {
                         start: start.clone(),
                         events: since,
+                        seed,
+                        earlier: Vec::new(),
                     },
                 };
                 // Nobody waits any more: the board is about to end.

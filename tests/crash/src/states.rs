@@ -42,6 +42,15 @@ pub struct Reached {
     pub intended: u64,
 }
 
+/// A run, cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Its seed.
+    pub seed: u64,
+    /// How far its workers had come.
+    pub reached: [Reached; WORKERS as usize],
+}
+
 /// How the writes that no flush had covered are dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {

@@ -1,7 +1,8 @@
 //! What a run has done to its disk, in order, and what its workload said meanwhile.
 
 use crate::disk::Disk;
-use sis_workload::{Kind, RECORD_BYTES, Record};
+use crate::states::{Reached, Run};
+use sis_workload::{Kind, RECORD_BYTES, Record, WORKERS};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,19 @@ pub struct Trace {
     pub start: Disk,
     /// What happened.
     pub events: Vec<Event>,
+    /// The seed of the run that did it.
+    pub seed: u64,
+    /// Earlier runs, cut and recovered, whose files are still on the disk.
+    pub earlier: Vec<Run>,
+}
+
+impl Trace {
+    /// All runs whose files must be there when the last one had come so far.
+    #[must_use]
+    pub fn runs(&self, reached: [Reached; WORKERS as usize]) -> Vec<Run> {
+        let seed = self.seed;
+        self.earlier.iter().copied().chain([Run { seed, reached }]).collect()
+    }
 }
 
 /// Called with each record, while the machine waits for its write to complete, with the disk and what has happened to it
@@ -63,6 +77,7 @@ struct State {
     next: u64,
     /// A run with another seed is not ours.
     seed: u64,
+    earlier: Vec<Run>,
     hook: Option<Hook>,
     /// What has happened since the hook was last called.
     since: Vec<Event>,
@@ -90,6 +105,7 @@ impl Recorder {
                 events: Vec::new(),
                 next: 1,
                 seed,
+                earlier: Vec::new(),
                 hook: None,
                 since: Vec::new(),
             }),
@@ -100,6 +116,13 @@ impl Recorder {
     #[must_use]
     pub fn with_hook(self, hook: Hook) -> Self {
         self.state().hook = Some(hook);
+        self
+    }
+
+    /// What earlier runs have left is on the disk.
+    #[must_use]
+    pub fn after(self, earlier: Vec<Run>) -> Self {
+        self.state().earlier = earlier;
         self
     }
 
@@ -192,6 +215,8 @@ impl Recorder {
         Trace {
             start: state.start.clone(),
             events: std::mem::take(&mut state.events),
+            seed: state.seed,
+            earlier: state.earlier.clone(),
         }
     }
 }

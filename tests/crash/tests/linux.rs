@@ -5,7 +5,7 @@ use sis_crash::check::Loss;
 use sis_crash::kill;
 use sis_crash::machine::{Kernel, Load, Until};
 use sis_crash::recovery;
-use sis_crash::states::Honesty;
+use sis_crash::states::{Honesty, Reached, Run, Walk};
 use sis_crash::trace::{Progress, Trace};
 use std::error::Error;
 use std::time::Duration;
@@ -63,6 +63,34 @@ fn linux_loses_nothing_and_a_disk_that_lies_is_found() -> Outcome {
     let recovered = recovery::run(&Campaign::new(1, 15), &trace, Kernel::Linux, "")?;
     assert_eq!((recovered.mounts, recovered.second_cuts), (15, 15));
     assert!(recovered.losses.is_empty(), "{:?}", recovered.losses);
+    Ok(())
+}
+
+#[test]
+fn what_a_run_leaves_survives_the_cuts_of_the_next() -> Outcome {
+    let first = load(6).record()?;
+    let mut walk = Walk::new(&first, Honesty::Honest);
+    walk.go(first.events.len());
+    let (cut, disk) = walk.cut(1);
+    let trace = load(7).record_on(disk.clone(), first.runs(cut.reached))?;
+    let summary = cuts(&trace, 7, 30, Honesty::Honest)?;
+    assert!(summary.losses.is_empty(), "{}", told(&summary.losses));
+
+    // A file of the first run that is lost by then is found.
+    let later = Run {
+        seed: 6,
+        reached: cut.reached.map(|reached| Reached {
+            acked: reached.acked + 40,
+            intended: reached.intended + 40,
+            ..reached
+        }),
+    };
+    let trace = Trace {
+        earlier: vec![later],
+        ..trace
+    };
+    let summary = cuts(&trace, 7, 5, Honesty::Honest)?;
+    assert_eq!(summary.losses.len(), 5);
     Ok(())
 }
 

@@ -44,8 +44,8 @@ pub use random::Random;
 pub use record::{Kind, LOG_BYTES, RECORD_BYTES, REGION_BYTES, Record, WORKERS};
 pub use tree::{Node, Tree};
 
-/// The folder of a worker, in the root of the file system.
+/// The folder of a worker of the run with this seed, in the root of the file system.
 #[must_use]
-pub fn folder(worker: u32) -> String {
-    format!("w{worker}")
+pub fn folder(seed: u64, worker: u32) -> String {
+    format!("run{seed}-worker{worker}")
 }

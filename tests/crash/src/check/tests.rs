@@ -1,7 +1,11 @@
 use super::{Loss, files, is_mended, replay, sound};
 use crate::machine::format;
-use crate::states::Reached;
+use crate::states::{Reached, Run};
 use std::path::PathBuf;
+
+fn run(seed: u64, reached: [Reached; 4]) -> Run {
+    Run { seed, reached }
+}
 
 fn image(spoil: impl FnOnce(&mut crate::disk::Disk)) -> (PathBuf, tempfile::TempDir) {
     let mut disk = format(4096, &[]).expect("is made");
@@ -17,7 +21,7 @@ fn a_fresh_file_system_is_sound_and_stays_so() {
     let (path, _folder) = image(|_| {});
     assert_eq!(replay(&path).expect("runs"), Ok(()));
     assert_eq!(sound(&path).expect("runs"), Ok(()));
-    assert_eq!(files(&path, 1, &[Reached::default(); 4]), Ok(()));
+    assert_eq!(files(&path, &[run(1, [Reached::default(); 4])]), Ok(()));
 }
 
 #[test]
@@ -48,8 +52,8 @@ fn a_worker_whose_folder_is_gone_has_lost_it() {
     let (path, _folder) = image(|_| {});
     let mut reached = [Reached::default(); 4];
     reached[2].has_begun = true;
-    let loss = files(&path, 1, &reached).expect_err("is lost");
-    assert!(matches!(loss, Loss::Files { worker: 2, .. }), "{loss}");
+    let loss = files(&path, &[run(1, [Reached::default(); 4]), run(2, reached)]).expect_err("is lost");
+    assert!(matches!(loss, Loss::Files { seed: 2, worker: 2, .. }), "{loss}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ const CHUNK: u64 = 16 << 10;
 
 /// Carries out the worker's plan in its folder until the power is cut.
 pub(super) fn run(options: &Options<'_>, number: u32, log: &mut Log) -> Result<(), String> {
-    let root = format!("{}/{}", options.directory, folder(number));
+    let root = format!("{}/{}", options.directory, folder(options.seed, number));
     let path = c(&root);
     sys!(SYS_mkdirat, libc::AT_FDCWD, path.as_ptr(), 0o755).what(&root)?;
     let mut worker = Worker {
