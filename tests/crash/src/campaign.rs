@@ -20,7 +20,7 @@ pub struct Campaign {
     pub honesty: Honesty,
     /// Threads.
     pub threads: usize,
-    /// Where the images of losses go, before recovery; nowhere if `None`.
+    /// Where the images of losses go, before recovery, with lists of the events; nowhere if `None`.
     pub keep: Option<PathBuf>,
 }
 
@@ -92,7 +92,7 @@ impl Campaign {
                     walk.go(*after);
                     let (cut, disk) = walk.cut(*seed);
                     let loss = examine(&disk, &folder.path().join("image"), &trace.runs(cut.reached))?.err();
-                    let image = loss.as_ref().and_then(|_| self.keep_image(&cut, &disk));
+                    let image = loss.as_ref().and_then(|_| self.keep_image(&cut, &disk, trace));
                     let losses = lost.fetch_add(usize::from(loss.is_some()), Ordering::Relaxed);
                     let losses = losses + usize::from(loss.is_some());
                     if let Ok(mut summary) = summary.lock() {
@@ -132,11 +132,19 @@ impl Campaign {
         Some(places)
     }
 
-    pub(crate) fn keep_image(&self, cut: &Cut, disk: &Disk) -> Option<PathBuf> {
+    /// Keeps the image of a loss, and beside it what had happened to the disk, a line an event.
+    pub(crate) fn keep_image(&self, cut: &Cut, disk: &Disk, trace: &Trace) -> Option<PathBuf> {
         let folder = self.keep.as_ref()?;
         let path = folder.join(format!("cut-{}-{}-{:016x}.img", self.seed, cut.after, cut.seed));
         std::fs::create_dir_all(folder).ok()?;
         disk.save(&path).ok()?;
+        let lines: String = trace
+            .events
+            .iter()
+            .take(cut.after)
+            .map(|event| format!("{event}\n"))
+            .collect();
+        std::fs::write(path.with_extension("events"), lines).ok()?;
         Some(path)
     }
 }
@@ -156,5 +164,5 @@ pub(crate) fn examine(disk: &Disk, image: &Path, runs: &[Run]) -> Result<Result<
     if let Err(loss) = check::sound(image)? {
         return Ok(Err(loss));
     }
-    Ok(check::files(image, runs))
+    Ok(check::files(image, runs)?)
 }

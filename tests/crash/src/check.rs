@@ -1,9 +1,9 @@
 //! Whether a crash state loses anything: it is recovered, must be sound, and must hold what was acknowledged.
 
-use crate::states::{Reached, Run};
-use ext4_view::{Ext4, Ext4Error, FileType};
-use sis_workload::{Found, WORKERS, expect, folder};
+use crate::states::Run;
+use sis_workload::{Found, expect, folder};
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -146,28 +146,54 @@ pub fn sound(image: &Path) -> Result<Result<(), Loss>, CheckError> {
 /// Whether everything that the workers had acknowledged is in `image`, and nothing that cannot be.
 ///
 /// # Errors
-/// What is lost.
-pub fn files(image: &Path, runs: &[Run]) -> Result<(), Loss> {
-    let file_system = Ext4::load_from_path(image).map_err(|error| Loss::Unreadable(error.to_string()))?;
-    for Run { seed, reached } in runs {
-        run_files(&file_system, *seed, reached)?;
-    }
-    Ok(())
+/// When `debugfs` cannot be run.
+pub fn files(image: &Path, runs: &[Run]) -> Result<Result<(), Loss>, CheckError> {
+    let tree = image.with_extension("tree");
+    let dumped = dump(image, &tree)?;
+    let judged = dumped.and_then(|()| runs.iter().try_for_each(|run| run_files(&tree, run)));
+    std::fs::remove_dir_all(&tree).map_err(|error| CheckError::Image(error.to_string()))?;
+    Ok(judged)
 }
 
-fn run_files(file_system: &Ext4, seed: u64, reached: &[Reached; WORKERS as usize]) -> Result<(), Loss> {
-    let unreadable = |error: Ext4Error| Loss::Unreadable(error.to_string());
-    for (worker, reached) in (0..).zip(reached) {
+/// Copies everything in `image` to the folder `tree`, by `debugfs`: no code of ours reads the file system.
+fn dump(image: &Path, tree: &Path) -> Result<Result<(), Loss>, CheckError> {
+    let tool = |reason: String| CheckError::Tool {
+        program: "debugfs",
+        reason,
+    };
+    std::fs::create_dir_all(tree).map_err(|error| tool(error.to_string()))?;
+    let output = Command::new("debugfs")
+        .args(["-R", &format!("rdump / {}", tree.display())])
+        .arg(image)
+        .env("LC_ALL", "C")
+        .env("PATH", path_with_sbin())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| tool(error.to_string()))?;
+    // It fails by saying so. Who is not root cannot give files to root, and need not.
+    let said = String::from_utf8_lossy(&output.stderr);
+    let is_fault = |line: &&str| !line.starts_with("debugfs ") && !line.contains("while changing ownership");
+    let faults: Vec<&str> = said.lines().filter(is_fault).collect();
+    Ok(if output.status.success() && faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Loss::Unreadable(faults.join("\n")))
+    })
+}
+
+fn run_files(tree: &Path, run: &Run) -> Result<(), Loss> {
+    let seed = run.seed;
+    for (worker, reached) in (0..).zip(&run.reached) {
         if !reached.has_begun {
             continue;
         }
-        let root = format!("/{}", folder(seed, worker));
-        if !file_system.exists(root.as_str()).map_err(unreadable)? {
+        let root = tree.join(folder(seed, worker));
+        if !root.is_dir() {
             let faults = vec!["its folder is missing".to_owned()];
             return Err(Loss::Files { seed, worker, faults });
         }
         let mut found = Found::new();
-        collect(file_system, &root, "", &mut found).map_err(unreadable)?;
+        collect(&root, "", &mut found).map_err(|error| Loss::Unreadable(error.to_string()))?;
         expect(seed, worker, reached.acked, reached.intended)
             .check(&found)
             .map_err(|faults| Loss::Files { seed, worker, faults })?;
@@ -175,27 +201,20 @@ fn run_files(file_system: &Ext4, seed: u64, reached: &[Reached; WORKERS as usize
     Ok(())
 }
 
-fn collect(file_system: &Ext4, directory: &str, relative: &str, found: &mut Found) -> Result<(), Ext4Error> {
-    for entry in file_system.read_dir(directory)? {
+fn collect(directory: &Path, relative: &str, found: &mut Found) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        let name = entry.file_name().display().to_string();
-        if name == "." || name == ".." {
-            continue;
-        }
-        let path = format!("{directory}/{name}");
+        let name = entry.file_name().to_string_lossy().into_owned();
         let relative = if relative.is_empty() {
             name
         } else {
             format!("{relative}/{name}")
         };
-        match entry.file_type()? {
-            FileType::Directory => {
-                found.insert(relative.clone(), None);
-                collect(file_system, &path, &relative, found)?;
-            }
-            _ => {
-                found.insert(relative, Some(file_system.read(path.as_str())?));
-            }
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), &relative, found)?;
+            found.insert(relative, None);
+        } else {
+            found.insert(relative, Some(std::fs::read(entry.path())?));
         }
     }
     Ok(())

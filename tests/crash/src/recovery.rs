@@ -80,18 +80,24 @@ pub fn run(campaign: &Campaign, trace: &Trace, kernel: Kernel, options: &str) ->
     for number in 1..=count as u64 {
         machine.wait(&recorder, LIMIT, |progress| progress.recovered >= number)?;
         let Ok(done) = done.recv() else { break };
-        let Some((cut, _)) = states.get(done.number) else {
+        let Some((cut, start)) = states.get(done.number) else {
             continue;
         };
         let runs = trace.runs(cut.reached);
         summary.mounts += 1;
-        let lost = |loss| (*cut, loss);
+        let lost = |loss| {
+            campaign.keep_image(cut, start, trace);
+            (*cut, loss)
+        };
         if !done.text.is_empty() {
             summary.losses.push(lost(Loss::Mount(done.text)));
             continue;
         }
         done.disk.save(&image)?;
-        let judged = check::sound(&image)?.and_then(|()| check::files(&image, &runs));
+        let judged = match check::sound(&image)? {
+            Ok(()) => check::files(&image, &runs)?,
+            unsound => unsound,
+        };
         summary.losses.extend(judged.err().map(lost));
         let (second, disk) = second_cut(&done.trace, cut.reached, cut.seed);
         summary.second_cuts += 1;

@@ -37,6 +37,39 @@ pub enum Event {
     Log(Record),
 }
 
+impl std::fmt::Display for Event {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Write {
+                id,
+                offset,
+                data,
+                is_durable,
+            } => {
+                let durable = if *is_durable { ", durable" } else { "" };
+                let (block, length) = (offset / 4096, data.len());
+                // The first bytes tell a journal's block, a directory's, a file's.
+                let start = data.get(..4.min(length)).unwrap_or_default();
+                write!(
+                    formatter,
+                    "write {} at {offset} (4 KiB block {block}), {length} bytes{durable}, begins {start:02x?}",
+                    id.0
+                )
+            }
+            Self::Flush(id) => write!(formatter, "flush {}", id.0),
+            Self::Completed(ids) => {
+                let ids: Vec<u64> = ids.iter().map(|id| id.0).collect();
+                write!(formatter, "completed {ids:?}")
+            }
+            Self::Log(record) => write!(
+                formatter,
+                "worker {}: {:?} {} {}",
+                record.worker, record.kind, record.number, record.text
+            ),
+        }
+    }
+}
+
 /// A run's beginning and events.
 #[derive(Clone, Debug)]
 pub struct Trace {

@@ -1,7 +1,8 @@
-use super::{Loss, files, is_mended, replay, sound};
+use super::{Loss, dump, files, is_mended, path_with_sbin, replay, sound};
 use crate::machine::format;
 use crate::states::{Reached, Run};
 use std::path::PathBuf;
+use std::process::Command;
 
 fn run(seed: u64, reached: [Reached; 4]) -> Run {
     Run { seed, reached }
@@ -21,7 +22,7 @@ fn a_fresh_file_system_is_sound_and_stays_so() {
     let (path, _folder) = image(|_| {});
     assert_eq!(replay(&path).expect("runs"), Ok(()));
     assert_eq!(sound(&path).expect("runs"), Ok(()));
-    assert_eq!(files(&path, &[run(1, [Reached::default(); 4])]), Ok(()));
+    assert_eq!(files(&path, &[run(1, [Reached::default(); 4])]).expect("runs"), Ok(()));
 }
 
 #[test]
@@ -52,8 +53,29 @@ fn a_worker_whose_folder_is_gone_has_lost_it() {
     let (path, _folder) = image(|_| {});
     let mut reached = [Reached::default(); 4];
     reached[2].has_begun = true;
-    let loss = files(&path, &[run(1, [Reached::default(); 4]), run(2, reached)]).expect_err("is lost");
+    let runs = [run(1, [Reached::default(); 4]), run(2, reached)];
+    let loss = files(&path, &runs).expect("runs").expect_err("is lost");
     assert!(matches!(loss, Loss::Files { seed: 2, worker: 2, .. }), "{loss}");
+}
+
+/// An extent that is allocated and not yet written reads as zeros, whatever is in its blocks.
+#[test]
+fn blocks_that_were_never_written_read_as_zeros() {
+    let (path, _folder) = image(|_| {});
+    let command = "write /dev/null f\nsif f size 8192\nfallocate f 0 1\nmkdir run9-worker0\nln f run9-worker0/f";
+    let script = path.with_extension("script");
+    std::fs::write(&script, command).expect("is written");
+    let status = Command::new("debugfs")
+        .args(["-w", "-f"])
+        .args([&script, &path])
+        .env("PATH", path_with_sbin())
+        .output()
+        .expect("runs")
+        .status;
+    assert!(status.success());
+    let tree = path.with_extension("tree");
+    assert_eq!(dump(&path, &tree).expect("runs"), Ok(()));
+    assert_eq!(std::fs::read(tree.join("run9-worker0/f")).expect("is there"), [0; 8192]);
 }
 
 #[test]
