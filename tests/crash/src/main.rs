@@ -8,8 +8,8 @@ use sis_crash::check::Loss;
 use sis_crash::disk::Disk;
 use sis_crash::kill;
 use sis_crash::machine::{Kernel, Load, Until};
-use sis_crash::recovery;
-use sis_crash::states::{Honesty, Run, Walk};
+use sis_crash::recovery::{self, tearing_of};
+use sis_crash::states::{Honesty, Run, Tearing, Walk};
 use sis_crash::trace::{Progress, Trace};
 use sis_workload::Random;
 use std::error::Error;
@@ -99,7 +99,7 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
         mount(arguments, seed, &trace, &mut total)?;
         generation += 1;
         if generation % arguments.generations.max(1) != 0 {
-            left = Some(last_cut(&trace));
+            left = Some(last_cut(&trace, tearing_of(kernel(arguments))));
         }
         seed += 1;
     }
@@ -163,10 +163,11 @@ fn load(arguments: &Arguments, seed: u64) -> Load {
 }
 
 /// What the run leaves when the power goes at its end, and the runs whose files are there.
-fn last_cut(trace: &Trace) -> (Disk, Vec<Run>) {
+fn last_cut(trace: &Trace, tearing: Tearing) -> (Disk, Vec<Run>) {
     let mut walk = Walk::new(trace, Honesty::Honest);
     walk.go(trace.events.len());
-    let (cut, disk) = walk.cut(trace.seed);
+    // The board mounts it next, see recovery::run.
+    let (cut, disk) = walk.cut_with(trace.seed, tearing);
     (disk, trace.runs(cut.reached))
 }
 

@@ -6,7 +6,7 @@ use crate::campaign::{Campaign, CampaignError, examine, scratch};
 use crate::check::{self, Loss};
 use crate::disk::Disk;
 use crate::machine::{Kernel, Machine};
-use crate::states::{Cut, Honesty, Reached, Walk};
+use crate::states::{Cut, Honesty, Reached, Tearing, Walk};
 use crate::trace::{Event, Recorder, Trace};
 use sis_harness::Failure;
 use sis_workload::{Kind, Random, Record, WORKERS};
@@ -59,12 +59,13 @@ struct Done {
 /// [`RecoveryError`].
 pub fn run(campaign: &Campaign, trace: &Trace, kernel: Kernel, options: &str) -> Result<Summary, RecoveryError> {
     let mut walk = Walk::new(trace, Honesty::Honest);
+    let tearing = tearing_of(kernel);
     let places = campaign.places(trace).ok_or(CampaignError::Empty)?;
     let states: Vec<(Cut, Disk)> = places
         .into_iter()
         .map(|(after, seed)| {
             walk.go(after);
-            walk.cut(seed)
+            walk.cut_with(seed, tearing)
         })
         .collect();
     let count = states.len();
@@ -105,6 +106,18 @@ pub fn run(campaign: &Campaign, trace: &Trace, kernel: Kernel, options: &str) ->
         summary.losses.extend(judged.err().map(|loss| (second, loss)));
     }
     Ok(summary)
+}
+
+/// What a disk that `kernel` mounts may have torn.
+///
+/// Where the block that commits a transaction is torn Linux refuses to mount until e2fsck was there ("journal transaction N is
+/// corrupt", jbd2_journal_load): no data is lost, but there is nothing to see. Ours must take it for the log's end.
+#[must_use]
+pub const fn tearing_of(kernel: Kernel) -> Tearing {
+    match kernel {
+        Kernel::Linux => Tearing::Never,
+        Kernel::Sis => Tearing::Sectors,
+    }
 }
 
 /// Somewhere between the first request of mounting and the last of unmounting.

@@ -31,6 +31,15 @@ pub enum Honesty {
 /// Of so many flushes a lying disk does one.
 const DONE_OF: u64 = 4;
 
+/// Whether a write that was under way can be there in part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tearing {
+    /// Any of its sectors may be there.
+    Sectors,
+    /// It is there or not.
+    Never,
+}
+
 /// How far a worker had come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
@@ -220,12 +229,19 @@ impl<'a> Walk<'a> {
     /// What the disk holds if the power goes now.
     #[must_use]
     pub fn cut(&self, seed: u64) -> (Cut, Disk) {
+        self.cut_with(seed, Tearing::Sectors)
+    }
+
+    /// As [`cut`](Self::cut), on a disk that tears as `tearing` says.
+    #[must_use]
+    pub fn cut_with(&self, seed: u64, tearing: Tearing) -> (Cut, Disk) {
         let mut random = Random::new(seed);
         let fate = match random.below(10) {
             0..2 => Fate::Dropped,
             2 => Fate::Kept,
             3..6 => Fate::Some(*random.pick(&[10, 30, 50, 70, 90]).unwrap_or(&50)),
             6 => Fate::Newest,
+            _ if tearing == Tearing::Never => Fate::Some(50),
             _ => Fate::Torn,
         };
         let mut disk = self.durable.clone();

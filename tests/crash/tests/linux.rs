@@ -5,7 +5,7 @@ use sis_crash::check::Loss;
 use sis_crash::kill;
 use sis_crash::machine::{Kernel, Load, Until};
 use sis_crash::recovery;
-use sis_crash::states::{Honesty, Reached, Run, Walk};
+use sis_crash::states::{Honesty, Reached, Run, Tearing, Walk};
 use sis_crash::trace::{Progress, Trace};
 use std::error::Error;
 use std::time::Duration;
@@ -71,7 +71,7 @@ fn what_a_run_leaves_survives_the_cuts_of_the_next() -> Outcome {
     let first = load(6).record()?;
     let mut walk = Walk::new(&first, Honesty::Honest);
     walk.go(first.events.len());
-    let (cut, disk) = walk.cut(1);
+    let (cut, disk) = walk.cut_with(1, Tearing::Never);
     let trace = load(7).record_on(disk.clone(), first.runs(cut.reached))?;
     let summary = cuts(&trace, 7, 30, Honesty::Honest)?;
     assert!(summary.losses.is_empty(), "{}", told(&summary.losses));
