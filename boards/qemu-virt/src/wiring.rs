@@ -60,6 +60,7 @@ pub fn main(info: BootInfo) -> ! {
         entropy,
         wall_clock: wall_clock(&info),
         temperature: None,
+        display: None,
     };
     sis_core::init::run(platform, info)
 }

@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod map;
+mod usb;
 mod wiring;
 
 pub use wiring::main;

@@ -7,11 +7,12 @@ use alloc::vec::Vec;
 use sis_core::init::{ConsolePort, Platform};
 use sis_drivers::bcm_mailbox::{ClockId, Mailbox};
 use sis_drivers::bcm_power::BcmPower;
+use sis_drivers::framebuffer::Framebuffer;
 use sis_drivers::gicv2::GicV2;
 use sis_drivers::pl011::{LineRate, Pl011};
 use sis_drivers::rng200::Rng200;
 use sis_drivers::spin_table::SpinTable;
-use sis_hal::{CpuPower, Entropy, IrqController, Mpidr, PhysAddr, TemperatureSensor};
+use sis_hal::{CpuPower, Display, Entropy, IrqController, Mpidr, PhysAddr, TemperatureSensor};
 use sis_machine::firmware::SpinTableMemory;
 use sis_machine::io::Mmio;
 use sis_machine::mm::dma::DmaMemory;
@@ -19,9 +20,14 @@ use sis_machine::timer::MonotonicClock;
 use sis_machine::{BootInfo, firmware, irq, log, tree};
 use sis_soc_bcm2711 as soc;
 
-use crate::map::registers;
+use crate::map::{frame_buffer, registers};
+use crate::usb;
 
-type BoardMailbox = Mailbox<Mmio, DmaMemory, MonotonicClock>;
+/// Pixels of the console's display: legible on a television, and what every display can be driven with.
+const DISPLAY_WIDTH: u32 = 1024;
+const DISPLAY_HEIGHT: u32 = 768;
+
+pub(crate) type BoardMailbox = Mailbox<Mmio, DmaMemory, MonotonicClock>;
 
 /// What the machine calls when memory works.
 pub fn main(info: BootInfo) -> ! {
@@ -40,11 +46,12 @@ pub fn main(info: BootInfo) -> ! {
         name: String::from(info.fdt.root().str("model").unwrap_or("Raspberry Pi 4")),
         console,
         cpu_power: spin_table(&info),
-        nets: Vec::new(),
+        nets: usb::network(&info, mailbox),
         disks: Vec::new(),
         entropy: entropy(&info),
         wall_clock: None,
         temperature: mailbox.map(|m| m as &dyn TemperatureSensor),
+        display: mailbox.and_then(|m| display(&info, m)),
     };
     sis_core::init::run(platform, info)
 }
@@ -58,6 +65,26 @@ fn mailbox(info: &BootInfo) -> Option<&'static BoardMailbox> {
         Ok(m) => Some(Box::leak(Box::new(m))),
         Err(e) => {
             sis_machine::error!("mailbox: {e}");
+            None
+        }
+    }
+}
+
+/// What the firmware shows on HDMI. A display of another size is scaled to by the firmware.
+fn display(info: &BootInfo, mailbox: &BoardMailbox) -> Option<&'static dyn Display> {
+    let made = match mailbox.frame_buffer(DISPLAY_WIDTH, DISPLAY_HEIGHT) {
+        Ok(made) => made,
+        Err(e) => {
+            sis_machine::info!("no display: {e}");
+            return None;
+        }
+    };
+    let memory = frame_buffer(info, soc::frame_buffer_address(made.bus_addr), made.size_bytes as usize)?;
+    let (width, height) = (made.width as usize, made.height as usize);
+    match Framebuffer::new(memory, width, height, made.pitch_bytes as usize) {
+        Ok(display) => Some(Box::leak(Box::new(display))),
+        Err(e) => {
+            sis_machine::error!("display: {e}");
             None
         }
     }

@@ -10,7 +10,7 @@
 use core::fmt;
 
 use sis_hal::{
-    Clock, DmaBuffer, MacAddr, OutOfRange, Registers, TemperatureError, TemperatureSensor, Timeout, wait_until,
+    BusAddr, Clock, DmaBuffer, MacAddr, OutOfRange, Registers, TemperatureError, TemperatureSensor, Timeout, wait_until,
 };
 use tock_registers::register_bitfields;
 
@@ -48,6 +48,11 @@ const CODE_SUCCESS: u32 = 0x8000_0000;
 /// In the length word of a tag: this is an answer.
 const TAG_ANSWERED: u32 = 0x8000_0000;
 
+/// Red in the third byte: 0x00RRGGBB as a little-endian word.
+const PIXEL_ORDER_BGR: u32 = 0;
+/// What a frame buffer is aligned to.
+const PAGE_BYTES: u32 = 4096;
+
 /// Words before a tag's values: size, code, tag, value bytes, length. One more, the end mark, follows them.
 const HEADER_WORDS: usize = 5;
 
@@ -69,7 +74,14 @@ mod tag {
     pub(super) const CLOCK_RATE: u32 = 0x0003_0002;
     pub(super) const TEMPERATURE: u32 = 0x0003_0006;
     pub(super) const THROTTLED: u32 = 0x0003_0046;
+    pub(super) const SET_POWER_STATE: u32 = 0x0002_8001;
     pub(super) const SET_GPIO_STATE: u32 = 0x0003_8041;
+    pub(super) const ALLOCATE_BUFFER: u32 = 0x0004_0001;
+    pub(super) const GET_PITCH: u32 = 0x0004_0008;
+    pub(super) const SET_PHYSICAL_SIZE: u32 = 0x0004_8003;
+    pub(super) const SET_VIRTUAL_SIZE: u32 = 0x0004_8004;
+    pub(super) const SET_DEPTH: u32 = 0x0004_8005;
+    pub(super) const SET_PIXEL_ORDER: u32 = 0x0004_8006;
 }
 
 /// Clocks that the firmware tells the rate of.
@@ -86,6 +98,31 @@ pub enum ClockId {
     Core = 4,
     /// The newer SD host's.
     Emmc2 = 12,
+}
+
+/// Memory that is shown on the display.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameBuffer {
+    /// Where the VideoCore sees it.
+    pub bus_addr: BusAddr,
+    /// Bytes of it.
+    pub size_bytes: u32,
+    /// Pixels of a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Bytes from one row to the next.
+    pub pitch_bytes: u32,
+}
+
+/// Devices whose power the firmware switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PowerDevice {
+    /// The older SD host.
+    SdCard = 0,
+    /// The USB-C port's controller.
+    Usb = 3,
 }
 
 /// A range of physical memory.
@@ -187,27 +224,34 @@ impl<R: Registers, B: DmaBuffer, K: Clock> Mailbox<R, B, K> {
         if total_bytes > self.buffer.len() {
             return Err(MailboxError::BadBuffer);
         }
-        self.drain();
-        let value_bytes = 4 * value_words as u32;
-        for (index, word) in [
-            total_bytes as u32,
-            CODE_REQUEST,
-            tag,
-            value_bytes,
-            4 * request.len() as u32,
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            self.buffer.write_u32(4 * index, word)?;
-        }
-        for index in 0..value_words {
-            let word = request.get(index).copied().unwrap_or(0);
-            self.buffer.write_u32(4 * (HEADER_WORDS + index), word)?;
-        }
-        self.buffer.write_u32(total_bytes - 4, 0)?;
-        self.buffer.sync_for_device(0..total_bytes);
+        self.begin(total_bytes)?;
+        self.put(HEADER_WORDS - 3, tag, request, value_words)?;
+        self.call(total_bytes)?;
+        self.answer(HEADER_WORDS - 3, tag, answer)
+    }
 
+    /// Writes what stands around the tags.
+    fn begin(&self, total_bytes: usize) -> Result<(), MailboxError> {
+        self.drain();
+        self.buffer.write_u32(0, total_bytes as u32)?;
+        self.buffer.write_u32(4, CODE_REQUEST)?;
+        self.buffer.write_u32(total_bytes - 4, 0)?;
+        Ok(())
+    }
+
+    /// Writes a tag at word `at`, with room for so many words of its answer.
+    fn put(&self, at: usize, tag: u32, request: &[u32], value_words: usize) -> Result<(), MailboxError> {
+        let head = [tag, 4 * value_words as u32, 4 * request.len() as u32];
+        let values = (0..value_words).map(|i| request.get(i).copied().unwrap_or(0));
+        for (index, word) in head.into_iter().chain(values).enumerate() {
+            self.buffer.write_u32(4 * (at + index), word)?;
+        }
+        Ok(())
+    }
+
+    /// Has the firmware do what is in the buffer.
+    fn call(&self, total_bytes: usize) -> Result<(), MailboxError> {
+        self.buffer.sync_for_device(0..total_bytes);
         let message = self.buffer.bus_addr().as_u64() as u32 | CHANNEL_PROPERTY;
         wait_until(&self.clock, TIMEOUT_NS, || {
             !MAIL1_STATUS.read(&self.registers).is_set(STATUS::FULL)
@@ -226,16 +270,83 @@ impl<R: Registers, B: DmaBuffer, K: Clock> Mailbox<R, B, K> {
         if code != CODE_SUCCESS {
             return Err(MailboxError::Refused(code));
         }
-        let length = self.buffer.read_u32(16)?;
+        Ok(())
+    }
+
+    /// Reads the answer to the tag at word `at`; how many words the firmware says it has.
+    fn answer(&self, at: usize, tag: u32, answer: &mut [u32]) -> Result<usize, MailboxError> {
+        let length = self.buffer.read_u32(4 * (at + 2))?;
         if length & TAG_ANSWERED == 0 {
             return Err(MailboxError::UnknownTag(tag));
         }
         // The firmware says how long its answer would have been, even where the buffer has less room.
         let answer_words = (length & !TAG_ANSWERED) as usize / 4;
         for (index, word) in answer.iter_mut().enumerate() {
-            *word = self.buffer.read_u32(4 * (HEADER_WORDS + index))?;
+            *word = self.buffer.read_u32(4 * (at + 3 + index))?;
         }
         Ok(answer_words)
+    }
+
+    /// Makes a frame buffer of 32-bit pixels, in the buffer's own size where the display has another.
+    ///
+    /// All tags go in one request: the firmware makes the buffer when it has seen the last of them (firmware's wiki,
+    /// "Mailbox property interface", "Frame Buffer"). Needs 128 bytes of buffer.
+    pub fn frame_buffer(&self, width: u32, height: u32) -> Result<FrameBuffer, MailboxError> {
+        wait_until(&self.clock, TIMEOUT_NS, || self.in_use.try_enter()).map_err(|Timeout| MailboxError::Busy)?;
+        let result = self.make_frame_buffer(width, height);
+        self.in_use.leave();
+        result
+    }
+
+    fn make_frame_buffer(&self, width: u32, height: u32) -> Result<FrameBuffer, MailboxError> {
+        let tags: [(u32, [u32; 2], usize); 6] = [
+            (tag::SET_PHYSICAL_SIZE, [width, height], 2),
+            (tag::SET_VIRTUAL_SIZE, [width, height], 2),
+            (tag::SET_DEPTH, [32, 0], 1),
+            (tag::SET_PIXEL_ORDER, [PIXEL_ORDER_BGR, 0], 1),
+            (tag::ALLOCATE_BUFFER, [PAGE_BYTES, 0], 2),
+            (tag::GET_PITCH, [0, 0], 1),
+        ];
+        let words: usize = 2 + tags.iter().map(|t| 3 + t.2).sum::<usize>() + 1;
+        if 4 * words > self.buffer.len() {
+            return Err(MailboxError::BadBuffer);
+        }
+        self.begin(4 * words)?;
+        let mut at = 2;
+        for (tag, values, words) in &tags {
+            self.put(at, *tag, values.get(..*words).unwrap_or_default(), *words)?;
+            at += 3 + words;
+        }
+        self.call(4 * words)?;
+        let mut answers = [[0; 2]; 6];
+        let mut at = 2;
+        for ((tag, _, words), answer) in tags.iter().zip(&mut answers) {
+            let room = answer.get_mut(..*words).unwrap_or_default();
+            if self.answer(at, *tag, room)? < *words {
+                return Err(MailboxError::BadAnswer);
+            }
+            at += 3 + words;
+        }
+        let [
+            _,
+            [width, height],
+            [depth, _],
+            _,
+            [bus_addr, size_bytes],
+            [pitch_bytes, _],
+        ] = answers;
+        let fits = u64::from(pitch_bytes) * u64::from(height) <= u64::from(size_bytes)
+            && u64::from(width) * 4 <= u64::from(pitch_bytes);
+        if depth != 32 || width == 0 || height == 0 || bus_addr == 0 || !fits {
+            return Err(MailboxError::BadAnswer);
+        }
+        Ok(FrameBuffer {
+            bus_addr: BusAddr(u64::from(bus_addr)),
+            size_bytes,
+            width,
+            height,
+            pitch_bytes,
+        })
     }
 
     /// Takes one message out of the firmware's mailbox.
@@ -311,6 +422,15 @@ impl<R: Registers, B: DmaBuffer, K: Clock> Mailbox<R, B, K> {
     /// Why the firmware slows the cores down, as a set of bits (Raspberry Pi documentation, `vcgencmd get_throttled`).
     pub fn throttled(&self) -> Result<u32, MailboxError> {
         self.get(tag::THROTTLED, &[0]).map(|[bits]| bits)
+    }
+
+    /// Gives a device power, and waits until it is stable; whether it has power then (not when the firmware does not know
+    /// the device).
+    pub fn power_on(&self, device: PowerDevice) -> Result<bool, MailboxError> {
+        // Bit 0: on; bit 1 of the request: wait, of the answer: no such device.
+        let mut answer = [device as u32, 0];
+        self.property(tag::SET_POWER_STATE, &[device as u32, 3], &mut answer)?;
+        Ok(answer[1] & 3 == 1)
     }
 
     /// Sets a pin of the firmware's GPIO expander (128 + its number; 132 is the SD card's voltage).

@@ -61,6 +61,13 @@ pub const POWER: DeviceSpec = DeviceSpec {
     irqs: &[],
 };
 
+/// The USB 2.0 controller of the USB-C port (not in the manual). Its role is the tree's `dr_mode`.
+pub const USB: DeviceSpec = DeviceSpec {
+    compatible: &["brcm,bcm2708-usb", "brcm,bcm2835-usb"],
+    registers: &[RegisterRange::new(0xfe98_0000, 0x1_0000)],
+    irqs: &[IrqLine::level_spi(73)],
+};
+
 /// The random number generator (not in the manual). QEMU's `raspi4b` has none, and takes the node out of the tree: touch
 /// it only when the tree has it.
 pub const RNG: DeviceSpec = DeviceSpec {
@@ -160,6 +167,12 @@ pub const LEGACY_DMA_ALIAS: u64 = 0xc000_0000;
 
 /// How much memory the legacy masters reach.
 pub const LEGACY_DMA_LIMIT: PhysAddr = PhysAddr(0x4000_0000);
+
+/// Where the CPU sees what the VideoCore allocated: bus addresses carry its cache's alias in their upper two bits (firmware's
+/// wiki, "Accessing mailboxes").
+pub const fn frame_buffer_address(bus: BusAddr) -> PhysAddr {
+    PhysAddr(bus.0 & (LEGACY_DMA_LIMIT.0 - 1))
+}
 
 /// How a legacy master addresses the `len_bytes` from `address` on, or `None` when it does not reach all of them.
 pub const fn legacy_bus_addr(address: PhysAddr, len_bytes: u64) -> Option<BusAddr> {

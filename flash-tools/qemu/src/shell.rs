@@ -77,6 +77,15 @@ fn prompt(text: &[u8]) -> Option<(usize, ())> {
     is_prompt.then_some((text.len(), ()))
 }
 
+/// As [`prompt`], behind a command's result: there a prompt stands even when something in the background, or the kernel's
+/// log, wrote behind it.
+fn prompt_after_result(text: &[u8]) -> Option<(usize, ())> {
+    let is_there = [b"sis> ".as_slice(), b"# \x1b[6n", b"$ \x1b[6n"]
+        .iter()
+        .any(|prompt| find(text, prompt).is_some());
+    prompt(text).or_else(|| is_there.then_some((text.len(), ())))
+}
+
 impl Console {
     /// Waits for a shell's prompt.
     ///
@@ -98,7 +107,7 @@ impl Console {
         match self.wait(timeout, |text| result(text, number)) {
             Ok((text, status)) => {
                 let duration = start.elapsed();
-                self.wait_prompt(PROMPT_TIMEOUT)?;
+                self.wait(PROMPT_TIMEOUT, prompt_after_result)?;
                 Ok(Output { text, status, duration })
             }
             Err(error) => {

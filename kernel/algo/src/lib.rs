@@ -34,4 +34,5 @@ pub mod fdt;
 pub mod futex;
 pub mod interval_map;
 pub mod partition;
+pub mod screen;
 pub mod vdso;

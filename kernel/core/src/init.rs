@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use sis_algo::cmdline::CommandLine;
-use sis_hal::{ConsoleDevice, CpuPower, Entropy, IrqNumber, NetDevice, TemperatureSensor, Trigger, WallClock};
+use sis_hal::{ConsoleDevice, CpuPower, Display, Entropy, IrqNumber, NetDevice, TemperatureSensor, Trigger, WallClock};
 use sis_machine::sync::Once;
 use sis_machine::{BootInfo, Initrd, cpu, irq, log, percpu, smp, timer};
 
@@ -48,6 +48,8 @@ pub struct Platform {
     pub wall_clock: Option<&'static dyn WallClock>,
     /// A temperature sensor.
     pub temperature: Option<&'static dyn TemperatureSensor>,
+    /// A display, for the console's output.
+    pub display: Option<&'static dyn Display>,
 }
 
 /// What is known of the boot, for /proc and metrics.
@@ -166,6 +168,9 @@ fn start_cpus(platform: &Platform, boot: &BootInfo, line: &CommandLine) {
 }
 
 fn start_system(platform: Platform, initrd: Option<Initrd>, line: CommandLine, entry_ticks: u64) {
+    if let Some(display) = platform.display {
+        tty::screen::start(display);
+    }
     for source in &platform.entropy {
         let mut seed = [0u8; 64];
         match source.fill(&mut seed) {

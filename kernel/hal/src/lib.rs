@@ -23,6 +23,7 @@ pub mod addr;
 pub mod block;
 pub mod clock;
 pub mod console;
+pub mod display;
 pub mod dma;
 pub mod irq;
 pub mod net;
@@ -37,6 +38,7 @@ pub use block::{
 };
 pub use clock::{Clock, Timeout, WallClock, delay_ns, wait_until};
 pub use console::ConsoleDevice;
+pub use display::Display;
 pub use dma::{DmaBuffer, OutOfRange};
 pub use irq::{AcknowledgedIrq, GicCpuInterface, IrqController, IrqError, SgiTarget, Trigger};
 pub use net::{MacAddr, NetDevice, NetStats, TxError};

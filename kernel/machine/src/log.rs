@@ -38,6 +38,7 @@ static CONSOLE_LEVEL: AtomicU8 = AtomicU8::new(7);
 static DEVICE: Once<&'static dyn ConsoleDevice> = Once::new();
 static OUTPUT: IrqLock<()> = IrqLock::new(Rank::Console, ());
 static HOOK: Once<fn(u64)> = Once::new();
+static MIRROR: Once<fn(&[u8])> = Once::new();
 
 pub(crate) fn init() {
     *RING.lock() = Some(VecDeque::with_capacity(RECORDS + 1));
@@ -58,6 +59,18 @@ pub fn set_hook(f: fn(u64)) {
     HOOK.call_once(|| f);
 }
 
+/// Calls `f` with all that goes to the console from now on, so that something else shows it too. It is called by whoever
+/// writes, in any context, with the console's lock held: it must take no lock but [`Rank::Mirror`]'s.
+pub fn set_mirror(f: fn(&[u8])) {
+    MIRROR.call_once(|| f);
+}
+
+fn mirror(bytes: &[u8]) {
+    if let Some(f) = MIRROR.get() {
+        f(bytes);
+    }
+}
+
 /// Records of a level below this go to the console (1..=8).
 pub fn set_console_level(level: u8) {
     CONSOLE_LEVEL.store(level.clamp(1, 8), Ordering::Relaxed);
@@ -71,12 +84,13 @@ pub fn console_level() -> u8 {
 /// Writes bytes to the console, `\n` as `\r\n`.
 pub fn console_write(bytes: &[u8]) {
     let _guard = OUTPUT.lock();
-    raw_write(bytes);
+    Console.write_bytes(bytes);
 }
 
 /// Writes bytes to the console as they are: for terminals, which do their own output processing.
 pub fn console_write_raw(bytes: &[u8]) {
     let _guard = OUTPUT.lock();
+    mirror(bytes);
     match DEVICE.get() {
         Some(d) => {
             d.write_bytes(bytes);
@@ -104,10 +118,22 @@ fn put(b: u8) {
     }
 }
 
+/// The console and what mirrors it, while the console's lock is held.
 struct Console;
+impl Console {
+    fn write_bytes(&mut self, bytes: &[u8]) {
+        raw_write(bytes);
+        for (i, line) in bytes.split(|b| *b == b'\n').enumerate() {
+            if i > 0 {
+                mirror(b"\r\n");
+            }
+            mirror(line);
+        }
+    }
+}
 impl Write for Console {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        raw_write(s.as_bytes());
+        self.write_bytes(s.as_bytes());
         Ok(())
     }
 }
@@ -222,15 +248,15 @@ pub fn bounds() -> (u64, u64) {
 }
 
 /// Prints the last `n` records without taking a lock that may be held: for panics.
-pub(crate) fn print_tail(n: usize) {
+pub(crate) fn print_tail(n: usize, to: &mut dyn Write) {
     let Some(ring) = RING.try_lock() else {
-        let _ = writeln!(Console, "  (the log is in use)");
+        let _ = writeln!(to, "  (the log is in use)");
         return;
     };
     if let Some(r) = ring.as_ref() {
         for rec in r.iter().skip(r.len().saturating_sub(n)) {
             let _ = writeln!(
-                Console,
+                to,
                 "  [{:5}.{:06}] <{}> {}",
                 rec.time_ns / 1_000_000_000,
                 rec.time_ns / 1000 % 1_000_000,

@@ -20,5 +20,6 @@ fn busybox_works_on_virt_with_four_cpus() -> Result<()> {
 #[test]
 fn busybox_works_on_the_pi() -> Result<()> {
     let mut board = to_shell(Boot::new(RPI4))?;
-    busybox::run(&mut board)
+    busybox::run(&mut board)?;
+    busybox::run_network(&mut board)
 }

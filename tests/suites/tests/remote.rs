@@ -7,7 +7,7 @@ use sis_client::{Client, Delivery, Identity, PairedBoard, pair};
 use sis_harness::{Board, Boot, Failure, Result, SECOND, free_udp_port};
 use sis_protocol::control::{EventKind, OutcomeStatus, RequestBody, ResponseBody, Selection, Strategy};
 use sis_protocol::wire::{ExecCommand, Start};
-use sis_suites::{VIRT, guest, to_shell};
+use sis_suites::{RPI4, VIRT, guest, to_shell};
 use tokio::runtime::Runtime;
 
 /// How long the agent may take for anything.
@@ -118,7 +118,21 @@ fn with_approvals() -> Result<Paired> {
 
 #[test]
 fn a_paired_client_gets_metrics_and_runs_commands_and_a_stranger_gets_nothing() -> Result<()> {
-    let paired = paired(Boot::new(VIRT).smp(2))?;
+    serves_its_client_and_no_stranger(&paired(Boot::new(VIRT).smp(2))?, 2)
+}
+
+#[test]
+fn the_pi_serves_its_client_and_no_stranger_over_usb() -> Result<()> {
+    let paired = paired(Boot::new(RPI4))?;
+    serves_its_client_and_no_stranger(&paired, 4)?;
+    // More than fits any queue, both ways.
+    let output = paired.exec("dd if=/dev/zero bs=64k count=16 2>/dev/null | tr '\\0' x")?;
+    assert_eq!(output.len(), 1 << 20);
+    assert!(output.bytes().all(|b| b == b'x'));
+    Ok(())
+}
+
+fn serves_its_client_and_no_stranger(paired: &Paired, cpus: usize) -> Result<()> {
     let seen = paired.runtime.block_on(async {
         let mut samples = paired.client.metrics();
         let mut seen = Vec::new();
@@ -134,7 +148,7 @@ fn a_paired_client_gets_metrics_and_runs_commands_and_a_stranger_gets_nothing() 
         return Err(paired.board.failure(format_args!("{} samples came", seen.len())));
     };
     assert!(
-        last.uptime_ns > first.uptime_ns && last.cpus.len() == 2,
+        last.uptime_ns > first.uptime_ns && last.cpus.len() == cpus,
         "{first:?}\n{last:?}"
     );
     assert!(last.mem_free_bytes.is_some_and(|n| n > 0) && last.context_switches > first.context_switches);

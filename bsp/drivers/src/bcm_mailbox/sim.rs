@@ -54,27 +54,29 @@ impl SimVideoCore {
         let buffer = Arc::clone(&self.buffer);
         let mut memory = buffer.device_view();
         let total = Self::word(&memory, 0) as usize;
-        let (tag, value_bytes) = (Self::word(&memory, 2), Self::word(&memory, 3) as usize);
-        let request_bytes = Self::word(&memory, 4) as usize;
         assert_eq!(Self::word(&memory, 1), 0, "not a request");
-        assert_eq!(total, 24 + value_bytes, "size does not fit the tag");
         assert_eq!(Self::word(&memory, total / 4 - 1), 0, "no end mark");
-        assert!(request_bytes <= value_bytes);
-        let values = (0..request_bytes / 4)
-            .map(|index| Self::word(&memory, 5 + index))
-            .collect();
-        self.requests.push((tag, values));
-        if let Some(code) = self.refuse_with {
-            Self::set(&mut memory, 1, code);
-        } else {
-            Self::set(&mut memory, 1, 0x8000_0000);
-            if let Some(answer) = self.properties.get(&tag) {
+        let mut at = 2;
+        while at < total / 4 - 1 {
+            let (tag, value_bytes) = (Self::word(&memory, at), Self::word(&memory, at + 1) as usize);
+            let request_bytes = Self::word(&memory, at + 2) as usize;
+            assert!(request_bytes <= value_bytes);
+            let values = (0..request_bytes / 4)
+                .map(|index| Self::word(&memory, at + 3 + index))
+                .collect();
+            self.requests.push((tag, values));
+            if self.refuse_with.is_none()
+                && let Some(answer) = self.properties.get(&tag)
+            {
                 for (index, word) in answer.iter().enumerate().take(value_bytes / 4) {
-                    Self::set(&mut memory, 5 + index, *word);
+                    Self::set(&mut memory, at + 3 + index, *word);
                 }
-                Self::set(&mut memory, 4, 0x8000_0000 | (4 * answer.len() as u32));
+                Self::set(&mut memory, at + 2, 0x8000_0000 | (4 * answer.len() as u32));
             }
+            at += 3 + value_bytes / 4;
         }
+        assert_eq!(at, total / 4 - 1, "size does not fit the tags");
+        Self::set(&mut memory, 1, self.refuse_with.unwrap_or(0x8000_0000));
         self.outbox.push_back(message);
     }
 }

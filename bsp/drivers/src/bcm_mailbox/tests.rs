@@ -4,7 +4,7 @@ use std::vec;
 use sis_hal::{BusAddr, MacAddr, TemperatureError, TemperatureSensor};
 
 use super::sim::SimVideoCore;
-use super::{ClockId, Mailbox, MailboxError, MemoryRange};
+use super::{ClockId, FrameBuffer, Mailbox, MailboxError, MemoryRange, PowerDevice};
 use crate::sim::{Absent, Sim, SimClock, SimDma};
 
 const BUS: BusAddr = BusAddr(0xc010_0000);
@@ -16,7 +16,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let buffer = Arc::new(SimDma::new(BUS, 64));
+        Self::with_buffer(64)
+    }
+
+    fn with_buffer(len: usize) -> Self {
+        let buffer = Arc::new(SimDma::new(BUS, len));
         Self {
             sim: Sim::new(SimVideoCore::new(Arc::clone(&buffer))),
             buffer,
@@ -39,6 +43,57 @@ fn asks_for_a_clock_by_its_number() {
     let bench = Bench::answering(0x30002, &[2, 48_000_000]);
     assert_eq!(bench.mailbox().clock_rate_hz(ClockId::Uart), Ok(48_000_000));
     assert_eq!(bench.sim.device().requests, [(0x30002, vec![2])]);
+}
+
+#[test]
+fn power_is_asked_for_and_waited_for() {
+    let bench = Bench::answering(0x28001, &[3, 1]);
+    assert_eq!(bench.mailbox().power_on(PowerDevice::Usb), Ok(true));
+    assert_eq!(bench.sim.device().requests, [(0x28001, vec![3, 3])]);
+    bench.sim.device().properties.insert(0x28001, vec![3, 2]);
+    assert_eq!(bench.mailbox().power_on(PowerDevice::Usb), Ok(false), "no such device");
+}
+
+#[test]
+fn a_frame_buffer_is_asked_for_at_once_and_checked() {
+    assert_eq!(Bench::new().mailbox().frame_buffer(1, 1), Err(MailboxError::BadBuffer));
+    let bench = Bench::with_buffer(128);
+    bench.sim.device().properties.extend([
+        (0x48003, vec![1024, 768]),
+        (0x48004, vec![1024, 768]),
+        (0x48005, vec![32]),
+        (0x48006, vec![0]),
+        (0x40001, vec![0xfc10_0000, 4096 * 768]),
+        (0x40008, vec![4096]),
+    ]);
+    let made = bench.mailbox().frame_buffer(1024, 768);
+    assert_eq!(
+        made,
+        Ok(FrameBuffer {
+            bus_addr: BusAddr(0xfc10_0000),
+            size_bytes: 4096 * 768,
+            width: 1024,
+            height: 768,
+            pitch_bytes: 4096
+        })
+    );
+    assert_eq!(bench.sim.device().requests.len(), 6);
+    for (tag, wrong) in [
+        (0x48005, vec![16]),
+        (0x40008, vec![4095]),
+        (0x40001, vec![0xfc10_0000, 4096 * 767]),
+        (0x40001, vec![0, 0]),
+        (0x40001, vec![1]),
+    ] {
+        let right = bench.sim.device().properties.insert(tag, wrong).unwrap();
+        assert_eq!(bench.mailbox().frame_buffer(1024, 768), Err(MailboxError::BadAnswer));
+        bench.sim.device().properties.insert(tag, right);
+    }
+    bench.sim.device().properties.remove(&0x40001);
+    assert_eq!(
+        bench.mailbox().frame_buffer(1024, 768),
+        Err(MailboxError::UnknownTag(0x40001))
+    );
 }
 
 #[test]
@@ -191,7 +246,7 @@ fn buffers_the_firmware_cannot_use_are_refused() {
 
 #[test]
 fn an_absent_mailbox_is_a_timeout() {
-    let buffer = SimDma::new(BUS, 64);
+    let buffer = SimDma::new(BUS, 128);
     let mailbox = Mailbox::new(Sim::new(Absent), &buffer, SimClock::default()).unwrap();
     assert_eq!(mailbox.board_revision(), Err(MailboxError::Timeout));
 }

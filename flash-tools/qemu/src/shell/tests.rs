@@ -47,3 +47,12 @@ fn prompts_of_both_shells_are_known() {
         assert!(prompt(text.as_bytes()).is_none(), "{text:?}");
     }
 }
+
+#[test]
+fn a_prompt_behind_a_result_counts_whatever_was_written_behind_it() {
+    let late = b"\r\n/ # \x1b[6n/bin/sh: eval: can't open '/dev/null'\r\n";
+    assert!(prompt(late).is_none());
+    assert_eq!(prompt_after_result(late), Some((late.len(), ())));
+    assert!(prompt_after_result(b"\r\n[1]+  Done   sleep 1\r\n").is_none());
+    assert!(prompt_after_result(b"\r\nsis> [   12.3] eth0: link up\r\n").is_some());
+}

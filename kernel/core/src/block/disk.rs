@@ -307,12 +307,10 @@ impl Disk {
     fn look(&'static self) {
         let since = time::now_ns().saturating_sub(PATIENCE_NS);
         let mut is_busy = false;
+        // Perhaps only an interrupt was lost.
+        self.device.poll();
         for (index, queue) in self.queues.iter().enumerate() {
             let overdue = queue.lock().overdue(since);
-            if !overdue.is_empty() {
-                // Perhaps only an interrupt was lost.
-                self.device.poll();
-            }
             for tag in overdue {
                 if !queue.lock().has(tag) {
                     continue;

@@ -35,6 +35,6 @@ pub mod volume;
 
 pub use claim::Claim;
 pub use io::{Io, IoDone, IoWait, errno_of};
-pub use registry::{DiskKind, DiskPort, all, attach, find, named, totals};
+pub use registry::{DiskKind, DiskPort, all, attach, find, flush_all, named, totals};
 pub use show::{proc_diskstats, proc_partitions};
 pub use volume::{BlockResult, Durability, Volume, new_pieces};

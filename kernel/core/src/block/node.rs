@@ -33,10 +33,6 @@ fn open(volume: &Arc<Volume>, flags: u32) -> Result<Arc<dyn File>> {
     if volume.disk().is_gone() {
         return Err(Errno::ENXIO);
     }
-    let writes = flags & O_ACCMODE != O_RDONLY;
-    if writes && volume.is_read_only() {
-        return Err(Errno::EACCES);
-    }
     // O_EXCL without O_CREAT means something for block devices alone (open(2)).
     let claim = if flags & O_EXCL != 0 && flags & O_CREAT == 0 {
         Some(Claim::new(volume)?)

@@ -201,6 +201,14 @@ pub fn named(word: &str) -> Option<Arc<Volume>> {
     by(&|v| v.device_number() == number)
 }
 
+/// Has every disk put what it has taken on stable storage (sync(2), before the power goes). Failures are logged.
+pub fn flush_all() {
+    for v in all().iter().filter(|v| v.number() == 0 && !v.disk().is_gone()) {
+        // The block layer has logged it; sync(2) has no way to say it.
+        let _ = v.flush();
+    }
+}
+
 /// Reads and writes of all disks together; `None` without a disk.
 pub fn totals() -> Option<Totals> {
     let mut sum: Option<Totals> = None;

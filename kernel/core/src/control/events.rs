@@ -21,6 +21,7 @@ use super::device::Client;
 use crate::fs::kmsg;
 use crate::poll::Events;
 use crate::time::{self, Deadline};
+use crate::tty::screen;
 use crate::wait::{Sleep, WaitQueue};
 use crate::{process, sched};
 
@@ -103,6 +104,7 @@ fn note_record(number: u64) {
         return;
     }
     kmsg::log_grew();
+    screen::poke();
     if SUBSCRIBED.load(Ordering::Relaxed) > 0 {
         LINES.wake_all(Events::READ);
     }

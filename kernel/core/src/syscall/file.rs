@@ -162,6 +162,7 @@ fn fallocate(call: &mut Call<'_>) -> Result<usize> {
 
 fn sync(_call: &mut Call<'_>) -> Result<usize> {
     mount::sync_all();
+    crate::block::flush_all();
     Ok(0)
 }
 

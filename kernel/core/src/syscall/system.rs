@@ -340,16 +340,19 @@ fn reboot(call: &mut Call<'_>) -> Result<usize> {
         // There is no Ctrl-Alt-Del.
         LINUX_REBOOT_CMD_CAD_ON | LINUX_REBOOT_CMD_CAD_OFF => Ok(0),
         LINUX_REBOOT_CMD_RESTART | LINUX_REBOOT_CMD_RESTART2 => {
+            crate::block::flush_all();
             sis_machine::notice!("reboot: Restarting system");
             firmware::reboot();
             Err(Errno::EIO)
         }
         LINUX_REBOOT_CMD_POWER_OFF => {
+            crate::block::flush_all();
             sis_machine::notice!("reboot: Power down");
             firmware::power_off();
             Err(Errno::EIO)
         }
         LINUX_REBOOT_CMD_HALT => {
+            crate::block::flush_all();
             sis_machine::notice!("reboot: System halted");
             cpu::park_forever()
         }

@@ -33,6 +33,7 @@ impl Port for SerialPort {
         for part in bytes.chunks(64) {
             log::console_write_raw(part);
         }
+        super::screen::poke();
     }
 }
 

@@ -8,6 +8,7 @@
 mod console;
 mod ioctl;
 mod job;
+pub(crate) mod screen;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;

@@ -70,6 +70,15 @@ fn read_some(file: &mut File, wanted: usize, patience: Duration) -> Vec<u8> {
     }
 }
 
+/// Whether Linux has printed its echo buffer from beyond its end: nothing here writes a NUL.
+///
+/// Linux 6.18 does so (`n_tty.c`, `__process_echoes`) when a write follows an erasure that is not finished, with `ECHOPRT`
+/// and without `ECHOCTL`, and a `VLNEXT`: the mark up to which echoes are printed is behind their beginning then, and all
+/// of the ring in between comes out. What follows cannot be compared.
+fn has_run_over(output: &[u8]) -> bool {
+    output.contains(&0)
+}
+
 /// One read of the program; `None` when there is nothing.
 fn read_once(file: &mut File) -> Option<Vec<u8>> {
     let mut buffer = [0; 4096];
@@ -177,6 +186,9 @@ fn compare(termios: &Termios, steps: &[Step], settle: Duration) -> Option<Result
                     tty.write(bytes, &mut want, usize::MAX);
                     pty.program.write_all(bytes).unwrap();
                     let got = read_some(&mut pty.person, want.len(), Duration::from_secs(2));
+                    if has_run_over(&got) {
+                        return Ok(());
+                    }
                     prop_assert_eq!(got, want, "output of step {}: {:?}", index, step);
                 }
                 Step::Read => {

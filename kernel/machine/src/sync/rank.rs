@@ -97,6 +97,8 @@ pub enum Rank {
     Log = 52,
     /// Console output.
     Console = 53,
+    /// What else shows the console's output.
+    Mirror = 54,
 }
 
 #[cfg(debug_assertions)]
