@@ -2,6 +2,7 @@
 
 use crate::check::{self, CheckError, Loss};
 use crate::disk::Disk;
+use crate::host;
 use crate::states::{Cut, Honesty, Run, Walk};
 use crate::trace::{Event, Trace};
 use sis_workload::{Kind, Random};
@@ -18,10 +19,21 @@ pub struct Campaign {
     pub cuts: usize,
     /// How honest the disk is.
     pub honesty: Honesty,
+    /// Who recovers the states.
+    pub recovery: Recovery,
     /// Threads.
     pub threads: usize,
     /// Where the images of losses go, before recovery, with lists of the events; nowhere if `None`.
     pub keep: Option<PathBuf>,
+}
+
+/// Who recovers the states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// `e2fsck` replays, and `debugfs` reads.
+    E2fsck,
+    /// `sis-ext4` mounts, reads and unmounts in this process; `e2fsck` judges what it leaves.
+    Ours,
 }
 
 /// A cut that lost something.
@@ -70,6 +82,7 @@ impl Campaign {
             seed,
             cuts,
             honesty: Honesty::Honest,
+            recovery: Recovery::E2fsck,
             threads: 2,
             keep: None,
         }
@@ -91,7 +104,11 @@ impl Campaign {
                 for (after, seed) in places {
                     walk.go(*after);
                     let (cut, disk) = walk.cut(*seed);
-                    let loss = examine(&disk, &folder.path().join("image"), &trace.runs(cut.reached))?.err();
+                    let (image, runs) = (folder.path().join("image"), trace.runs(cut.reached));
+                    let loss = match self.recovery {
+                        Recovery::E2fsck => examine(&disk, &image, &runs)?.err(),
+                        Recovery::Ours => examine_ours(&disk, &image, &runs)?.err(),
+                    };
                     let image = loss.as_ref().and_then(|_| self.keep_image(&cut, &disk, trace));
                     let losses = lost.fetch_add(usize::from(loss.is_some()), Ordering::Relaxed);
                     let losses = losses + usize::from(loss.is_some());
@@ -153,6 +170,17 @@ impl Campaign {
 pub(crate) fn scratch() -> std::io::Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
     tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir())
+}
+
+/// Recovers a state by mounting it here, and checks it.
+fn examine_ours(disk: &Disk, image: &Path, runs: &[Run]) -> Result<Result<(), Loss>, CampaignError> {
+    match host::recover(disk.clone(), runs) {
+        Err(loss) => Ok(Err(loss)),
+        Ok(recovered) => {
+            recovered.save(image)?;
+            Ok(check::sound(image)?)
+        }
+    }
 }
 
 /// Recovers a state with `e2fsck`, and checks it.

@@ -17,6 +17,7 @@
 pub mod campaign;
 pub mod check;
 pub mod disk;
+pub mod host;
 pub mod kill;
 pub mod machine;
 pub mod nbd;

@@ -3,11 +3,12 @@
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use sis_crash::campaign::Campaign;
+use sis_crash::campaign::{Campaign, Recovery};
 use sis_crash::check::Loss;
 use sis_crash::disk::Disk;
+use sis_crash::host::HostLoad;
 use sis_crash::kill;
-use sis_crash::machine::{Kernel, Load, Until};
+use sis_crash::machine::{self, Kernel, Load, Until};
 use sis_crash::recovery::{self, tearing_of};
 use sis_crash::states::{Honesty, Run, Tearing, Walk};
 use sis_crash::trace::{Progress, Trace};
@@ -70,8 +71,12 @@ struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Which {
+    /// Debian's Linux, in QEMU
     Linux,
+    /// Our kernel, in QEMU
     Sis,
+    /// Our file system alone, in this process
+    Host,
 }
 
 /// Losses told in full.
@@ -95,15 +100,26 @@ fn run(arguments: &Arguments) -> Result<usize, Box<dyn Error>> {
     while total.cuts < arguments.cuts {
         let cuts = arguments.per_run.min(arguments.cuts - total.cuts);
         let trace = record(arguments, seed, left.take())?;
-        crash(arguments, seed, cuts, &trace, &mut total)?;
-        mount(arguments, seed, &trace, &mut total)?;
+        if arguments.kernel == Which::Host {
+            // Half of them is for each.
+            crash(arguments, seed, cuts - cuts / 2, &trace, Recovery::E2fsck, &mut total)?;
+            crash(arguments, seed ^ 1 << 32, cuts / 2, &trace, Recovery::Ours, &mut total)?;
+        } else {
+            crash(arguments, seed, cuts, &trace, Recovery::E2fsck, &mut total)?;
+            mount(arguments, seed, &trace, &mut total)?;
+        }
         generation += 1;
         if generation % arguments.generations.max(1) != 0 {
             left = Some(last_cut(&trace, tearing_of(kernel(arguments))));
         }
         seed += 1;
     }
-    for kill in 0..arguments.kills {
+    let kills = if arguments.kernel == Which::Host {
+        0
+    } else {
+        arguments.kills
+    };
+    for kill in 0..kills {
         // Somewhere in the first seconds.
         let after = Duration::from_millis(100 + Random::new(seed).below(4000));
         let (acked, judged) = kill::run(&load(arguments, seed), after)?;
@@ -146,7 +162,7 @@ impl Total {
 fn kernel(arguments: &Arguments) -> Kernel {
     match arguments.kernel {
         Which::Linux => Kernel::Linux,
-        Which::Sis => Kernel::Sis,
+        Which::Sis | Which::Host => Kernel::Sis,
     }
 }
 
@@ -174,10 +190,20 @@ fn last_cut(trace: &Trace, tearing: Tearing) -> (Disk, Vec<Run>) {
 fn record(arguments: &Arguments, seed: u64, left: Option<(Disk, Vec<Run>)>) -> Result<Trace, Box<dyn Error>> {
     eprintln!("seed {seed}: the board writes");
     let begin = Instant::now();
-    let load = load(arguments, seed);
-    let trace = match left {
-        Some((disk, earlier)) => load.record_on(disk, earlier)?,
-        None => load.record()?,
+    let (disk, earlier) = match left {
+        Some(left) => left,
+        None => (machine::format(arguments.block, &arguments.format)?, Vec::new()),
+    };
+    let trace = if arguments.kernel == Which::Host {
+        let load = HostLoad {
+            seed,
+            workers: arguments.workers,
+            acks: arguments.acks,
+            forgets_data: arguments.unsynced,
+        };
+        load.record_on(disk, earlier)?
+    } else {
+        load(arguments, seed).record_on(disk, earlier)?
     };
     let Progress {
         acks, writes, flushes, ..
@@ -192,6 +218,7 @@ fn crash(
     seed: u64,
     cuts: usize,
     trace: &Trace,
+    recovery: Recovery,
     total: &mut Total,
 ) -> Result<(), Box<dyn Error>> {
     let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}, {eta} left")?;
@@ -202,6 +229,7 @@ fn crash(
         } else {
             Honesty::Honest
         },
+        recovery,
         keep: arguments.keep.clone(),
         ..Campaign::new(seed, cuts)
     };
