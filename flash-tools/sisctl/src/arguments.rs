@@ -59,6 +59,10 @@ pub(crate) enum Action {
     Memory(Memory),
     /// What runs here and whether it can be reached
     Status(Target),
+    /// Throw hostile input at a board: random system calls on it, malformed datagrams at its agent; fails unless it still answers
+    Fuzz(Fuzz),
+    /// Make events on a board without a pause, kill the client and cut the link meanwhile; fails if one is lost, or memory
+    Soak(Soak),
     /// Look at what this machine has and what it lacks
     Doctor,
     /// Install what is missing, saying what and why
@@ -280,6 +284,33 @@ pub(crate) enum StrategyName {
     Conservative,
     Balanced,
     Aggressive,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fuzz {
+    /// The paired board (as its owner); may be left out when one runs or one is paired
+    pub(crate) board: Option<String>,
+    /// Random system calls with random arguments, by a user without privileges
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) calls: u64,
+    /// Malformed datagrams at the agent
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) datagrams: u64,
+    /// The same seed makes the same calls and datagrams; another one on every run if left out
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Soak {
+    /// The paired board (as its owner); it must run here, for its link to be cut. May be left out when one runs
+    pub(crate) board: Option<String>,
+    /// How long events are made
+    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with = "seconds")]
+    pub(crate) minutes: u64,
+    /// The same in seconds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..))]
+    pub(crate) seconds: Option<u64>,
 }
 
 #[derive(Debug, Args)]

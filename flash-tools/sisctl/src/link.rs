@@ -4,6 +4,7 @@ use crate::commands::Context;
 use crate::failure::{Exit, Failure, OrFail, Outcome};
 use crate::run_state::RunState;
 use sis_client::{Client, ExecError, PairedBoard, RequestError, Store, WaitError};
+use sis_trial::TrialError;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,16 @@ pub(crate) fn request_failure(error: &RequestError) -> Failure {
     match error {
         RequestError::Offline(error) => wait_failure(error),
         _ => Failure::new("request.failed", error),
+    }
+}
+
+/// What a trial found is a plain failure; that it could not be held has the codes of what was in its way.
+pub(crate) fn trial_failure(code: &'static str, error: &TrialError) -> Failure {
+    match error {
+        TrialError::Request(error) => request_failure(error),
+        TrialError::Exec(error) => exec_failure(error),
+        TrialError::Wait(error) => wait_failure(error),
+        other => Failure::new(code, other),
     }
 }
 

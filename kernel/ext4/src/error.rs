@@ -39,6 +39,12 @@ pub enum Error {
     Invalid,
     /// The file system's features do not have this (EOPNOTSUPP).
     Unsupported,
+    /// The file system has a feature that is not known here (EINVAL at mount, as Linux); the text is its name.
+    Feature(&'static str),
+    /// The operation would make a directory its own ancestor (EINVAL).
+    Loop,
+    /// There is no file system of this kind (EINVAL at mount).
+    NotExt4,
 }
 
 impl From<DiskError> for Error {
@@ -69,6 +75,9 @@ impl fmt::Display for Error {
             Self::Range => f.write_str("the value does not fit"),
             Self::Invalid => f.write_str("invalid argument"),
             Self::Unsupported => f.write_str("not supported by this file system"),
+            Self::Feature(name) => write!(f, "the file system has the feature {name}, which is not supported"),
+            Self::Loop => f.write_str("a directory cannot be moved into itself"),
+            Self::NotExt4 => f.write_str("no ext2, ext3 or ext4 file system"),
         }
     }
 }

@@ -1,445 +1,463 @@
-//! Creating, removing and moving names.
+//! Operations on names: making, linking, removing, renaming.
 
-use alloc::vec;
-use alloc::vec::Vec;
-
-use crate::inode::{Kind, Owner, Raw};
-use crate::le::{part, put};
-use crate::map::State;
-use crate::superblock::ro_compat;
+use crate::cache::Role;
+use crate::dir::{Position, check_name};
+use crate::features::ro_compat;
+use crate::inode::{BLOCK_BYTES, Raw};
+use crate::transaction::NAMES_CREDITS;
+use crate::types::{Ino, Inode, Kind, NewFile, RenameMode, State, Timestamp, Unlinked};
 use crate::volume::Volume;
 use crate::{Disk, Error};
+use alloc::vec::Vec;
 
-/// Bytes of a target that the inode itself holds.
-const FAST_SYMLINK: usize = 60;
-
-/// What to create.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NewFile<'a> {
-    /// An empty regular file.
-    Regular,
-    /// An empty directory.
-    Directory,
-    /// A symbolic link to this text, shorter than a block.
-    Symlink(&'a [u8]),
-    /// A FIFO.
-    Fifo,
-    /// A socket.
-    Socket,
-    /// A character device: major and minor number.
-    CharDevice(u32, u32),
-    /// A block device: major and minor number.
-    BlockDevice(u32, u32),
-}
-
-impl NewFile<'_> {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Regular => Kind::Regular,
-            Self::Directory => Kind::Directory,
-            Self::Symlink(_) => Kind::Symlink,
-            Self::Fifo => Kind::Fifo,
-            Self::Socket => Kind::Socket,
-            Self::CharDevice(..) => Kind::CharDevice,
-            Self::BlockDevice(..) => Kind::BlockDevice,
-        }
-    }
-}
-
-/// What happens to a name that is there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rename {
-    /// It is replaced.
-    Replace,
-    /// The two swap their files.
-    Exchange,
-}
+/// Names a file may have, as Linux has it.
+const LINKS_MAX: u16 = 65000;
+/// Directories above one another: more than a path can name.
+const DEPTH_MAX: u32 = 65536;
 
 impl<D: Disk> Volume<D> {
-    /// Makes a file under a name that is free; its inode.
-    ///
-    /// # Errors
-    /// [`Error::Exists`], [`Error::NoSpace`], [`Error::NameTooLong`], [`Error::TooManyLinks`] and as every change.
-    pub fn create(
-        &mut self,
-        dir: u32,
-        name: &[u8],
-        new: &NewFile<'_>,
-        owner: Owner,
-        now_ns: i64,
-    ) -> Result<u32, Error> {
-        self.operation(now_ns, |v| {
-            let mut parent = v.live_directory(dir)?;
-            if v.find(&parent, name)?.is_some() {
-                return Err(Error::Exists);
-            }
-            let kind = new.kind();
-            if kind == Kind::Directory && v.dir_is_full(&parent)? {
-                return Err(Error::TooManyLinks);
-            }
-            let mut raw = v.new_inode(dir, kind, owner, now_ns)?;
-            match new {
-                NewFile::Symlink(text) => v.write_symlink(&mut raw, text)?,
-                NewFile::CharDevice(major, minor) | NewFile::BlockDevice(major, minor) => {
-                    raw.set_device((*major, *minor))?;
-                }
-                NewFile::Directory => {
-                    v.make_dir_block(&mut raw, dir)?;
-                    raw.set_links(2)?;
-                    v.add_subdirectory(&mut parent)?;
-                }
-                NewFile::Regular | NewFile::Fifo | NewFile::Socket => {}
-            }
-            v.store(&mut raw)?;
-            v.add_name(&mut parent, name, raw.ino, kind)?;
-            parent.touch(now_ns)?;
-            v.store(&mut parent)?;
-            Ok(raw.ino)
-        })
-    }
-
-    /// Makes a regular file without a name (O_TMPFILE). It is gone with [`evict`](Self::evict), or with the next mount,
-    /// unless it gets a name by [`link`](Self::link).
-    ///
-    /// # Errors
-    /// As [`create`](Self::create).
-    pub fn create_unnamed(&mut self, dir: u32, owner: Owner, now_ns: i64) -> Result<u32, Error> {
-        self.operation(now_ns, |v| {
-            v.live_directory(dir)?;
-            let mut raw = v.new_inode(dir, Kind::Regular, owner, now_ns)?;
-            raw.set_links(0)?;
-            v.add_orphan(&mut raw)?;
-            v.store(&mut raw)?;
-            Ok(raw.ino)
-        })
-    }
-
-    fn live_directory(&mut self, ino: u32) -> Result<Raw, Error> {
-        let raw = self.raw(ino)?;
-        if raw.kind()? != Kind::Directory {
-            return Err(Error::NotDirectory);
-        }
-        if raw.links()? == 0 {
-            return Err(Error::NotFound);
-        }
-        Ok(raw)
-    }
-
-    fn dir_is_full(&self, parent: &Raw) -> Result<bool, Error> {
-        let has_dir_nlink = self.sb.ro_compat & ro_compat::DIR_NLINK != 0;
-        Ok(!has_dir_nlink && parent.links()? >= self.link_count_max())
-    }
-
-    /// One more `..` points here. With `dir_nlink` a directory that has too many counts as having 1: unknown.
-    fn add_subdirectory(&mut self, raw: &mut Raw) -> Result<(), Error> {
-        let n = raw.links()?;
-        raw.set_links(if n == 1 || n >= self.link_count_max() { 1 } else { n + 1 })
-    }
-
-    fn drop_subdirectory(&mut self, raw: &mut Raw) -> Result<(), Error> {
-        let n = raw.links()?;
-        raw.set_links(if n > 2 { n - 1 } else { n })
-    }
-
-    fn write_symlink(&mut self, raw: &mut Raw, text: &[u8]) -> Result<(), Error> {
-        if text.is_empty() {
-            return Err(Error::Invalid);
-        }
-        if text.len() < FAST_SYMLINK {
-            let flags = raw.flags()? & !crate::inode::FLAG_EXTENTS;
-            raw.set_flags(flags)?;
-            let mut map = [0; FAST_SYMLINK];
-            put(&mut map, 0, text)?;
-            raw.put_map(&map)?;
+    fn check_room(&self) -> Result<(), Error> {
+        if self.available(true) == 0 {
+            Err(Error::NoSpace)
         } else {
-            if text.len() >= self.sb.block_bytes {
-                return Err(Error::NameTooLong);
-            }
-            let m = self.allocate_in(raw, 0, 1)?;
-            self.mark_written_in(raw, 0, 1)?;
-            let mut block = vec![0; self.sb.block_bytes];
-            put(&mut block, 0, text)?;
-            self.replace(m.start, block)?;
+            Ok(())
         }
-        raw.set_size(text.len() as u64)
     }
 
-    pub(crate) fn is_fast_symlink(&self, raw: &Raw) -> Result<bool, Error> {
-        let xattr = if raw.xattr_block()? != 0 {
-            self.sb.block_bytes as u64 / 512
-        } else {
-            0
-        };
-        Ok(raw.sectors(self.sb.block_bytes)? == xattr && raw.size()? < FAST_SYMLINK as u64)
+    fn must_find(&mut self, dir: &Raw, name: &[u8]) -> Result<Position, Error> {
+        self.find(dir, name)?.ok_or(Error::NotFound)
     }
 
-    /// The text of a symbolic link.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for another kind of file; [`Error::Corrupt`], [`Error::Disk`].
-    pub fn read_link(&mut self, ino: u32) -> Result<Vec<u8>, Error> {
-        let result = self.try_read_link(ino);
-        if let Err(error) = &result {
-            self.note(error);
-        }
-        result
-    }
-
-    fn try_read_link(&mut self, ino: u32) -> Result<Vec<u8>, Error> {
-        const BAD: Error = Error::Corrupt("a symbolic link");
-        let raw = self.raw(ino)?;
-        if raw.kind()? != Kind::Symlink {
-            return Err(Error::Invalid);
-        }
-        let size = usize::try_from(raw.size()?).map_err(|_| BAD)?;
-        if size == 0 || size >= self.sb.block_bytes {
-            return Err(BAD);
-        }
-        if self.is_fast_symlink(&raw)? {
-            return Ok(part(raw.map()?, 0, size)?.to_vec());
-        }
-        let m = self.map_of(&raw, 0, 1)?;
-        if m.state != State::Written {
-            return Err(BAD);
-        }
-        let block = self.block(m.start)?;
-        Ok(part(&block, 0, size)?.to_vec())
-    }
-
-    /// Gives a file another name, which is free.
-    ///
-    /// # Errors
-    /// [`Error::Exists`], [`Error::TooManyLinks`], [`Error::IsDirectory`] and as every change.
-    pub fn link(&mut self, dir: u32, name: &[u8], ino: u32, now_ns: i64) -> Result<(), Error> {
-        self.operation(now_ns, |v| {
-            let mut parent = v.live_directory(dir)?;
-            let mut raw = v.raw(ino)?;
-            if raw.kind()? == Kind::Directory {
-                return Err(Error::IsDirectory);
-            }
-            if raw.links()? >= v.link_count_max() {
-                return Err(Error::TooManyLinks);
-            }
-            if v.find(&parent, name)?.is_some() {
-                return Err(Error::Exists);
-            }
-            if raw.links()? == 0 {
-                v.remove_orphan(&mut raw)?;
-            }
-            let n = raw.links()? + 1;
-            raw.set_links(n)?;
-            raw.set_ctime(now_ns)?;
-            v.store(&mut raw)?;
-            v.add_name(&mut parent, name, ino, raw.kind()?)?;
-            parent.touch(now_ns)?;
-            v.store(&mut parent)
-        })
-    }
-
-    /// Removes a name of a file that is no directory; the inode, and whether it has no names left: then
-    /// [`evict`](Self::evict) it when its last user is gone.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::IsDirectory`] and as every change.
-    pub fn unlink(&mut self, dir: u32, name: &[u8], now_ns: i64) -> Result<(u32, bool), Error> {
-        self.operation(now_ns, |v| {
-            let mut parent = v.live_directory(dir)?;
-            let (_, ino) = v.find(&parent, name)?.ok_or(Error::NotFound)?;
-            let mut raw = v.raw(ino)?;
-            if raw.kind()? == Kind::Directory {
-                return Err(Error::IsDirectory);
-            }
-            v.remove_name(&parent, name)?;
-            let is_last = v.drop_link(&mut raw, now_ns)?;
-            parent.touch(now_ns)?;
-            v.store(&mut parent)?;
-            Ok((ino, is_last))
-        })
-    }
-
-    /// One name less; with the last the inode becomes an orphan.
-    fn drop_link(&mut self, raw: &mut Raw, now_ns: i64) -> Result<bool, Error> {
-        let n = raw
-            .links()?
-            .checked_sub(1)
-            .ok_or(Error::Corrupt("a file has more names than it counts"))?;
-        raw.set_links(n)?;
-        raw.set_ctime(now_ns)?;
-        if n == 0 {
-            self.add_orphan(raw)?;
-        }
-        self.store(raw)?;
-        Ok(n == 0)
-    }
-
-    /// A directory that has lost its name.
-    fn drop_directory(&mut self, raw: &mut Raw, now_ns: i64) -> Result<(), Error> {
-        raw.set_links(0)?;
-        raw.set_ctime(now_ns)?;
-        self.add_orphan(raw)?;
-        self.store(raw)
-    }
-
-    /// Removes an empty directory; its inode, to be evicted.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::NotEmpty`] and as every change.
-    pub fn rmdir(&mut self, dir: u32, name: &[u8], now_ns: i64) -> Result<u32, Error> {
-        self.operation(now_ns, |v| {
-            let mut parent = v.live_directory(dir)?;
-            let (_, ino) = v.find(&parent, name)?.ok_or(Error::NotFound)?;
-            let mut raw = v.raw(ino)?;
-            if raw.kind()? != Kind::Directory {
-                return Err(Error::NotDirectory);
-            }
-            if !v.is_dir_empty(&raw)? {
-                return Err(Error::NotEmpty);
-            }
-            v.remove_name(&parent, name)?;
-            v.drop_directory(&mut raw, now_ns)?;
-            v.drop_subdirectory(&mut parent)?;
-            parent.touch(now_ns)?;
-            v.store(&mut parent)?;
-            Ok(ino)
-        })
-    }
-
-    /// Moves a name, in one transaction. The caller has seen that no directory gets into itself. The inode that lost its
-    /// last name, if one did: to be evicted.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::NotEmpty`], [`Error::IsDirectory`], [`Error::NotDirectory`] and as every change.
-    pub fn rename(
-        &mut self,
-        from: (u32, &[u8]),
-        to: (u32, &[u8]),
-        how: Rename,
-        now_ns: i64,
-    ) -> Result<Option<u32>, Error> {
-        self.operation(now_ns, |v| match how {
-            Rename::Replace => v.move_name(from, to, now_ns),
-            Rename::Exchange => v.exchange_names(from, to, now_ns).map(|()| None),
-        })
-    }
-
-    fn move_name(&mut self, from: (u32, &[u8]), to: (u32, &[u8]), now_ns: i64) -> Result<Option<u32>, Error> {
-        let source = self.live_directory(from.0)?;
-        let (_, ino) = self.find(&source, from.1)?.ok_or(Error::NotFound)?;
-        let mut raw = self.raw(ino)?;
-        let kind = raw.kind()?;
-        let is_directory = kind == Kind::Directory;
-        let target = self.live_directory(to.0)?;
-        let victim = self.find(&target, to.1)?.map(|(_, ino)| ino);
-        if victim == Some(ino) {
-            return Ok(None);
-        }
-        let mut lost = None;
-        match victim {
-            Some(old) => {
-                let mut old = self.raw(old)?;
-                match (is_directory, old.is_directory()) {
-                    (true, false) => return Err(Error::NotDirectory),
-                    (false, true) => return Err(Error::IsDirectory),
-                    (true, true) if !self.is_dir_empty(&old)? => return Err(Error::NotEmpty),
-                    _ => {}
-                }
-                self.replace_name(&target, to.1, ino, kind)?;
-                if old.is_directory() {
-                    self.drop_directory(&mut old, now_ns)?;
-                    lost = Some(old.ino);
-                } else if self.drop_link(&mut old, now_ns)? {
-                    lost = Some(old.ino);
-                }
-            }
-            None => {
-                if is_directory && from.0 != to.0 && self.dir_is_full(&target)? {
-                    return Err(Error::TooManyLinks);
-                }
-                let mut target = target;
-                self.add_name(&mut target, to.1, ino, kind)?;
-                self.store(&mut target)?;
-            }
-        }
-        let source = self.raw(from.0)?;
-        self.remove_name(&source, from.1)?;
-        if is_directory && from.0 != to.0 {
-            self.replace_name(&raw, b"..", to.0, Kind::Directory)?;
-        }
-        raw.set_ctime(now_ns)?;
-        self.store(&mut raw)?;
-        // The directories last, each once: they may be one.
-        let mut target = self.raw(to.0)?;
-        if is_directory && from.0 != to.0 && victim.is_none() {
-            self.add_subdirectory(&mut target)?;
-        }
-        target.touch(now_ns)?;
-        self.store(&mut target)?;
-        let mut source = self.raw(from.0)?;
-        if is_directory && (from.0 != to.0 || victim.is_some()) {
-            self.drop_subdirectory(&mut source)?;
-        }
-        source.touch(now_ns)?;
-        self.store(&mut source)?;
-        Ok(lost)
-    }
-
-    fn exchange_names(&mut self, a: (u32, &[u8]), b: (u32, &[u8]), now_ns: i64) -> Result<(), Error> {
-        let dir_a = self.live_directory(a.0)?;
-        let dir_b = self.live_directory(b.0)?;
-        let (_, ino_a) = self.find(&dir_a, a.1)?.ok_or(Error::NotFound)?;
-        let (_, ino_b) = self.find(&dir_b, b.1)?.ok_or(Error::NotFound)?;
-        if ino_a == ino_b {
-            return Ok(());
-        }
-        let (mut raw_a, mut raw_b) = (self.raw(ino_a)?, self.raw(ino_b)?);
-        self.replace_name(&dir_a, a.1, ino_b, raw_b.kind()?)?;
-        self.replace_name(&dir_b, b.1, ino_a, raw_a.kind()?)?;
-        let (is_a, is_b) = (raw_a.is_directory(), raw_b.is_directory());
-        if a.0 != b.0 {
-            if is_a {
-                self.replace_name(&raw_a, b"..", b.0, Kind::Directory)?;
-            }
-            if is_b {
-                self.replace_name(&raw_b, b"..", a.0, Kind::Directory)?;
-            }
-        }
-        for raw in [&mut raw_a, &mut raw_b] {
-            raw.set_ctime(now_ns)?;
-            self.store(raw)?;
-        }
-        for (dir, gains, loses) in [(a.0, is_b, is_a), (b.0, is_a, is_b)] {
-            let mut raw = self.raw(dir)?;
-            if a.0 != b.0 && gains && !loses {
-                self.add_subdirectory(&mut raw)?;
-            }
-            if a.0 != b.0 && loses && !gains {
-                self.drop_subdirectory(&mut raw)?;
-            }
-            raw.touch(now_ns)?;
-            self.store(&mut raw)?;
+    /// A directory gets a subdirectory.
+    fn add_link_of_child(&mut self, dir: &mut Raw) -> Result<(), Error> {
+        let links = dir.links();
+        let may_overflow = self.layout.ro_compat & ro_compat::DIR_NLINK != 0 && self.is_indexed(dir);
+        match links {
+            // It has had too many to count already.
+            1 if may_overflow => {}
+            n if n < LINKS_MAX => dir.set_links(n + 1),
+            _ if may_overflow => dir.set_links(1),
+            _ => return Err(Error::TooManyLinks),
         }
         Ok(())
     }
 
-    /// Frees an inode without names, and all that it has: when its last user is gone. One that has names is left alone.
+    fn drop_link_of_child(dir: &mut Raw) {
+        if dir.links() > 2 {
+            dir.set_links(dir.links() - 1);
+        }
+    }
+
+    fn create_in(&mut self, dir: Ino, name: &[u8], new: &NewFile, now: Timestamp) -> Result<(Raw, Raw), Error> {
+        self.check_room()?;
+        let mut parent = self.directory(dir)?;
+        if parent.links() == 0 {
+            return Err(Error::NotFound);
+        }
+        if self.find(&parent, name)?.is_some() {
+            return Err(Error::Exists);
+        }
+        let mut raw = self.new_inode(&parent, new, now)?;
+        raw.set_links(1);
+        if new.kind == Kind::Directory {
+            self.add_link_of_child(&mut parent)?;
+            raw.set_links(2);
+            self.init_directory(&mut raw, parent.ino)?;
+        }
+        self.add_entry(&mut parent, name, raw.ino, new.kind.entry_type())?;
+        parent.touch(now);
+        self.store(&mut parent)?;
+        Ok((parent, raw))
+    }
+
+    /// Makes a file, a directory, a device node, a named pipe or a socket's name.
     ///
     /// # Errors
-    /// As every change. What is not freed is on the orphan list, and freed by the next mount.
-    pub fn evict(&mut self, ino: u32, now_ns: i64) -> Result<(), Error> {
-        if self.is_read_only || self.raw(ino)?.links()? > 0 {
+    /// [`Error::Exists`], [`Error::NoSpace`], [`Error::TooManyLinks`]; [`Error::Invalid`] for a symbolic link.
+    pub fn create(&mut self, dir: Ino, name: &[u8], new: &NewFile, now: Timestamp) -> Result<Inode, Error> {
+        check_name(name)?;
+        if new.kind == Kind::Symlink {
+            return Err(Error::Invalid);
+        }
+        let ino = self.transact(NAMES_CREDITS, now, |v| {
+            let (_, mut raw) = v.create_in(dir, name, new, now)?;
+            v.store(&mut raw)?;
+            Ok(Ino(raw.ino))
+        })?;
+        self.inode(ino)
+    }
+
+    /// Makes a file without a name (`O_TMPFILE`): it is on the list of orphans until `link` names it.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_unnamed(&mut self, dir: Ino, new: &NewFile, now: Timestamp) -> Result<Inode, Error> {
+        if matches!(new.kind, Kind::Directory | Kind::Symlink) {
+            return Err(Error::Invalid);
+        }
+        let ino = self.transact(NAMES_CREDITS, now, |v| {
+            v.check_room()?;
+            let parent = v.directory(dir)?;
+            let mut raw = v.new_inode(&parent, new, now)?;
+            v.add_orphan(&mut raw)?;
+            v.store(&mut raw)?;
+            Ok(Ino(raw.ino))
+        })?;
+        self.inode(ino)
+    }
+
+    /// Makes a symbolic link.
+    ///
+    /// # Errors
+    /// [`Error::NameTooLong`] for a target that is not shorter than a block; [`Error::Invalid`] for an empty one.
+    pub fn symlink(
+        &mut self,
+        dir: Ino,
+        name: &[u8],
+        target: &[u8],
+        uid: u32,
+        gid: u32,
+        now: Timestamp,
+    ) -> Result<Inode, Error> {
+        check_name(name)?;
+        if target.is_empty() || target.contains(&0) {
+            return Err(Error::Invalid);
+        }
+        if target.len() >= self.layout.block_bytes {
+            return Err(Error::NameTooLong);
+        }
+        let new = NewFile {
+            kind: Kind::Symlink,
+            permissions: 0o777,
+            uid,
+            gid,
+            device: crate::types::Device::default(),
+        };
+        let ino = self.transact(NAMES_CREDITS, now, |v| {
+            let (_, mut raw) = v.create_in(dir, name, &new, now)?;
+            if target.len() < BLOCK_BYTES {
+                raw.set_flags(raw.flags() & !crate::inode::flag::EXTENTS);
+                raw.map_mut().fill(0);
+                crate::bytes::put(raw.map_mut(), 0, target)?;
+            } else {
+                let goal = v.group_goal(raw.ino);
+                let block = v.take_block(goal)?;
+                if raw.has_extents() {
+                    let extent = crate::extents::Extent {
+                        first: 0,
+                        len: 1,
+                        physical: block,
+                        is_written: true,
+                    };
+                    v.insert_extent(&mut raw, extent)?;
+                } else {
+                    if block > u64::from(u32::MAX) {
+                        return Err(Error::NoSpace);
+                    }
+                    v.insert_pointers(&mut raw, 0, block, 1)?;
+                }
+                raw.add_blocks(&v.layout, 1)?;
+                v.fresh(block, Role::Plain)?;
+                v.modify(block, Role::Plain, |b| crate::bytes::put(b, 0, target))?;
+            }
+            raw.set_size(target.len() as u64);
+            v.store(&mut raw)?;
+            Ok(Ino(raw.ino))
+        })?;
+        self.inode(ino)
+    }
+
+    /// A symbolic link's target.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no symbolic link.
+    pub fn read_link(&mut self, ino: Ino) -> Result<Vec<u8>, Error> {
+        let result = self.live(ino.0).and_then(|raw| {
+            if raw.kind()? != Kind::Symlink {
+                return Err(Error::Invalid);
+            }
+            let len = usize::try_from(raw.size()).unwrap_or(usize::MAX);
+            if len == 0 || len >= self.layout.block_bytes {
+                return Err(Error::Corrupt("length of a symbolic link"));
+            }
+            let target = if raw.has_map() {
+                let mapping = self.map_raw(&raw, 0, 1)?;
+                if mapping.state != State::Written {
+                    return Err(Error::Corrupt("a symbolic link without its target"));
+                }
+                let b = self.block(mapping.physical, Role::Plain)?;
+                crate::bytes::slice(&b, 0, len)?.to_vec()
+            } else {
+                crate::bytes::slice(raw.map(), 0, len)?.to_vec()
+            };
+            if target.contains(&0) {
+                return Err(Error::Corrupt("target of a symbolic link"));
+            }
+            Ok(target)
+        });
+        self.seen(result)
+    }
+
+    /// Gives an inode another name; one made by [`create_unnamed`](Self::create_unnamed), its first.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::TooManyLinks`]; [`Error::IsDirectory`] for a directory.
+    pub fn link(&mut self, ino: Ino, dir: Ino, name: &[u8], now: Timestamp) -> Result<Inode, Error> {
+        check_name(name)?;
+        self.transact(NAMES_CREDITS, now, |v| {
+            v.check_room()?;
+            let mut parent = v.directory(dir)?;
+            if parent.links() == 0 {
+                return Err(Error::NotFound);
+            }
+            if v.find(&parent, name)?.is_some() {
+                return Err(Error::Exists);
+            }
+            let mut raw = v.live(ino.0)?;
+            if raw.is_directory() {
+                return Err(Error::IsDirectory);
+            }
+            if raw.links() >= LINKS_MAX {
+                return Err(Error::TooManyLinks);
+            }
+            if raw.links() == 0 {
+                v.remove_orphan(&mut raw)?;
+            }
+            raw.set_links(raw.links() + 1);
+            raw.set_ctime(now);
+            v.store(&mut raw)?;
+            let kind = raw.kind()?.entry_type();
+            v.add_entry(&mut parent, name, ino.0, kind)?;
+            parent.touch(now);
+            v.store(&mut parent)
+        })?;
+        self.inode(ino)
+    }
+
+    /// An inode loses a name; without any it becomes an orphan.
+    fn drop_name(&mut self, raw: &mut Raw, now: Timestamp) -> Result<Unlinked, Error> {
+        let links = if raw.is_directory() {
+            0
+        } else {
+            raw.links().saturating_sub(1)
+        };
+        raw.set_links(links);
+        raw.set_ctime(now);
+        if links == 0 {
+            self.add_orphan(raw)?;
+        }
+        self.store(raw)?;
+        Ok(Unlinked {
+            ino: Ino(raw.ino),
+            was_last: links == 0,
+        })
+    }
+
+    /// Removes a name of what is no directory.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::IsDirectory`].
+    pub fn unlink(&mut self, dir: Ino, name: &[u8], now: Timestamp) -> Result<Unlinked, Error> {
+        check_name(name)?;
+        self.transact(NAMES_CREDITS, now, |v| {
+            let mut parent = v.directory(dir)?;
+            let p = v.must_find(&parent, name)?;
+            let mut raw = v.live(p.slot.ino)?;
+            if raw.is_directory() {
+                return Err(Error::IsDirectory);
+            }
+            v.remove_entry(&parent, &p)?;
+            parent.touch(now);
+            v.store(&mut parent)?;
+            v.drop_name(&mut raw, now)
+        })
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::NotEmpty`]; [`Error::Invalid`] for `.`.
+    pub fn rmdir(&mut self, dir: Ino, name: &[u8], now: Timestamp) -> Result<Unlinked, Error> {
+        check_name(name)?;
+        match name {
+            b"." => return Err(Error::Invalid),
+            b".." => return Err(Error::NotEmpty),
+            _ => {}
+        }
+        self.transact(NAMES_CREDITS, now, |v| {
+            let mut parent = v.directory(dir)?;
+            let p = v.must_find(&parent, name)?;
+            let mut raw = v.directory(Ino(p.slot.ino))?;
+            if raw.ino == parent.ino || raw.ino == Ino::ROOT.0 {
+                return Err(Error::Corrupt("a directory within itself"));
+            }
+            if !v.is_empty_directory(&raw)? {
+                return Err(Error::NotEmpty);
+            }
+            v.remove_entry(&parent, &p)?;
+            Self::drop_link_of_child(&mut parent);
+            parent.touch(now);
+            v.store(&mut parent)?;
+            v.drop_name(&mut raw, now)
+        })
+    }
+
+    /// Whether `above` is `dir` or a directory on the way from it to the root.
+    fn is_within(&mut self, dir: u32, above: u32) -> Result<bool, Error> {
+        let mut ino = dir;
+        for _ in 0..DEPTH_MAX {
+            if ino == above {
+                return Ok(true);
+            }
+            if ino == Ino::ROOT.0 {
+                return Ok(false);
+            }
+            let raw = self.directory(Ino(ino))?;
+            let parent = self.find(&raw, b"..")?;
+            ino = parent.ok_or(Error::Corrupt("a directory without its parent"))?.slot.ino;
+        }
+        Err(Error::Corrupt("directories form a ring"))
+    }
+
+    /// Lets a directory's `..` name another parent.
+    fn set_parent(&mut self, dir: &Raw, parent: u32) -> Result<(), Error> {
+        let p = self
+            .find(dir, b"..")?
+            .ok_or(Error::Corrupt("a directory without its parent"))?;
+        self.set_entry(dir, &p, parent, Kind::Directory.entry_type())
+    }
+
+    /// Moves a name. Answers what has lost its name by it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Exists`], [`Error::IsDirectory`], [`Error::NotDirectory`], [`Error::NotEmpty`],
+    /// [`Error::Loop`].
+    pub fn rename(
+        &mut self,
+        from: (Ino, &[u8]),
+        to: (Ino, &[u8]),
+        mode: RenameMode,
+        now: Timestamp,
+    ) -> Result<Option<Unlinked>, Error> {
+        for name in [from.1, to.1] {
+            check_name(name)?;
+            if name == b"." || name == b".." {
+                return Err(Error::Invalid);
+            }
+        }
+        self.transact(2 * NAMES_CREDITS, now, |v| {
+            if mode == RenameMode::Exchange {
+                v.exchange(from, to, now).map(|()| None)
+            } else {
+                v.move_name(from, to, mode, now)
+            }
+        })
+    }
+
+    fn move_name(
+        &mut self,
+        from: (Ino, &[u8]),
+        to: (Ino, &[u8]),
+        mode: RenameMode,
+        now: Timestamp,
+    ) -> Result<Option<Unlinked>, Error> {
+        let is_across = from.0 != to.0;
+        let source_dir = self.directory(from.0)?;
+        let source = self.must_find(&source_dir, from.1)?;
+        let mut raw = self.live(source.slot.ino)?;
+        let mut target_dir = self.directory(to.0)?;
+        if target_dir.links() == 0 {
+            return Err(Error::NotFound);
+        }
+        let target = self.find(&target_dir, to.1)?;
+        if target.is_some() && mode == RenameMode::NoReplace {
+            return Err(Error::Exists);
+        }
+        if raw.is_directory() && is_across && self.is_within(to.0.0, raw.ino)? {
+            return Err(Error::Loop);
+        }
+        let kind = raw.kind()?.entry_type();
+        let mut unlinked = None;
+        if let Some(target) = target {
+            if target.slot.ino == raw.ino {
+                return Ok(None);
+            }
+            let mut old = self.live(target.slot.ino)?;
+            match (raw.is_directory(), old.is_directory()) {
+                (true, false) => return Err(Error::NotDirectory),
+                (false, true) => return Err(Error::IsDirectory),
+                (true, true) if !self.is_empty_directory(&old)? => return Err(Error::NotEmpty),
+                _ => {}
+            }
+            self.set_entry(&target_dir, &target, raw.ino, kind)?;
+            if old.is_directory() {
+                Self::drop_link_of_child(&mut target_dir);
+            }
+            unlinked = Some(self.drop_name(&mut old, now)?);
+        } else {
+            self.check_room()?;
+            self.add_entry(&mut target_dir, to.1, raw.ino, kind)?;
+        }
+        if raw.is_directory() && is_across {
+            self.add_link_of_child(&mut target_dir)?;
+            self.set_parent(&raw, target_dir.ino)?;
+        }
+        target_dir.touch(now);
+        self.store(&mut target_dir)?;
+        // The directory is read anew: it may be the same one, and the new name may have moved the old one's block.
+        let mut source_dir = self.directory(from.0)?;
+        let source = self.must_find(&source_dir, from.1)?;
+        self.remove_entry(&source_dir, &source)?;
+        if raw.is_directory() && is_across {
+            Self::drop_link_of_child(&mut source_dir);
+        }
+        source_dir.touch(now);
+        self.store(&mut source_dir)?;
+        // Its own inode may have been stored as the directory that lost the name: read it anew as well.
+        raw = self.live(raw.ino)?;
+        raw.set_ctime(now);
+        self.store(&mut raw)?;
+        Ok(unlinked)
+    }
+
+    fn exchange(&mut self, from: (Ino, &[u8]), to: (Ino, &[u8]), now: Timestamp) -> Result<(), Error> {
+        let is_across = from.0 != to.0;
+        let dirs = [self.directory(from.0)?, self.directory(to.0)?];
+        let [a_dir, b_dir] = &dirs;
+        let a = self.must_find(a_dir, from.1)?;
+        let b = self.must_find(b_dir, to.1)?;
+        if a.slot.ino == b.slot.ino {
             return Ok(());
         }
-        self.free_from(ino, 0, now_ns)?;
-        self.operation(now_ns, |v| {
-            let mut raw = v.raw(ino)?;
-            v.drop_xattr_block(&mut raw)?;
-            v.remove_orphan(&mut raw)?;
-            let is_directory = raw.is_directory();
-            raw.set_size(0)?;
-            raw.set_dtime((now_ns.div_euclid(1_000_000_000)).clamp(1, i64::from(u32::MAX)) as u32)?;
-            // e2fsck takes an inode with a mode and without links for deleted; Linux leaves the mode too.
-            v.store(&mut raw)?;
-            v.release_inode(ino, is_directory)
-        })
+        let (mut a_raw, mut b_raw) = (self.live(a.slot.ino)?, self.live(b.slot.ino)?);
+        if is_across
+            && ((a_raw.is_directory() && self.is_within(to.0.0, a_raw.ino)?)
+                || (b_raw.is_directory() && self.is_within(from.0.0, b_raw.ino)?))
+        {
+            return Err(Error::Loop);
+        }
+        self.set_entry(a_dir, &a, b_raw.ino, b_raw.kind()?.entry_type())?;
+        self.set_entry(b_dir, &b, a_raw.ino, a_raw.kind()?.entry_type())?;
+        for (raw, parent) in [(&mut a_raw, to.0), (&mut b_raw, from.0)] {
+            raw.set_ctime(now);
+            self.store(raw)?;
+            if raw.is_directory() && is_across {
+                self.set_parent(raw, parent.0)?;
+            }
+        }
+        let is_unlike = a_raw.is_directory() != b_raw.is_directory();
+        for (ino, gains) in [(from.0, b_raw.is_directory()), (to.0, a_raw.is_directory())] {
+            let mut dir = self.directory(ino)?;
+            if is_across && is_unlike {
+                if gains {
+                    self.add_link_of_child(&mut dir)?;
+                } else {
+                    Self::drop_link_of_child(&mut dir);
+                }
+            }
+            dir.touch(now);
+            self.store(&mut dir)?;
+        }
+        Ok(())
     }
 }

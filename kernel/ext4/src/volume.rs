@@ -1,456 +1,338 @@
-//! A mounted file system: its cache of metadata blocks and the running transaction.
+//! The mounted file system: its state, and how its blocks are read, checked and changed.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::journal::{Content, Journal, Tid};
-use crate::le::{put, put16};
-use crate::superblock::{self, STATE_ERROR, Super};
+use crate::alloc_state::{Claims, Shadow, Undo};
+use crate::bytes::{put_u16, put_u32, split_u64_at, u16_at, u32_at};
+use crate::cache::{Cache, Role};
+use crate::crc::{crc16, crc32c};
+use crate::features::ro_compat;
+use crate::group;
+use crate::journal::Content;
+use crate::layout::{Layout, SUPERBLOCK_BYTES, SUPERBLOCK_CHECKSUM};
+use crate::log::Log;
+use crate::types::Timestamp;
 use crate::{Disk, Error};
 
-/// Clean metadata blocks that are kept, in bytes.
-const CACHE_BYTES: usize = 8 << 20;
-
-struct Cached {
-    content: Content,
-    is_dirty: bool,
-    /// When it was last used, as a count.
-    used: u64,
+/// Free blocks and inodes, as the group descriptors sum up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) blocks: u64,
+    pub(crate) inodes: u64,
 }
 
-/// What one operation has changed, to take it back.
-#[derive(Default)]
-struct Undo {
-    blocks: BTreeMap<u64, Option<(Content, bool)>>,
-    freed: usize,
-    revoked: Vec<u64>,
-    superblock: Option<Super>,
-}
-
-/// A run of blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blocks {
-    /// The first.
-    pub start: u64,
-    /// How many.
-    pub len: u32,
-}
-
-/// A mounted file system over a disk.
-///
-/// One user at a time: the caller holds a lock around every call, and waits inside for the disk.
-pub struct Volume<D> {
+/// A mounted file system. The crate's documentation says how it is used.
+pub struct Volume<D: Disk> {
     pub(crate) disk: D,
-    pub(crate) sb: Super,
-    pub(crate) journal: Option<Journal>,
-    cache: BTreeMap<u64, Cached>,
-    clock: u64,
-    /// Blocks freed in the running transaction: they stay taken until it commits.
-    pub(crate) freed: Vec<(Blocks, bool)>,
-    /// Metadata blocks freed in the running transaction.
-    revoked: BTreeSet<u64>,
-    dirty_blocks: usize,
-    undo: Option<Undo>,
-    is_super_dirty: bool,
+    pub(crate) layout: Layout,
+    pub(crate) cache: Cache,
+    pub(crate) log: Log,
     pub(crate) is_read_only: bool,
-    /// The superblock, as it is on the disk, says that the file system is in use.
-    pub(crate) is_marked: bool,
-    pub(crate) has_failed: bool,
-    /// Blocks promised to data that has no place yet.
+    /// Writing is forbidden for good: a feature, the disk, or an error.
+    pub(crate) is_frozen: bool,
+    pub(crate) now: Timestamp,
+    pub(crate) counts: Counts,
+    /// Blocks freed in the running transaction: free again once it is committed.
+    pub(crate) freed: Shadow,
+    /// Blocks promised to content that is on its way.
+    pub(crate) claims: Claims,
+    /// Blocks promised, but not chosen yet.
     pub(crate) reserved: u64,
-    pub(crate) last_group: u32,
-    pub(crate) last_block: u64,
+    pub(crate) revokes: alloc::collections::BTreeSet<u64>,
+    /// The operation that is running.
+    pub(crate) undo: Option<Undo>,
+    /// The inode before each orphan on the list; 0 for the first.
+    pub(crate) orphans: BTreeMap<u32, u32>,
+    /// Where the file system's own tables are: start and end.
+    pub(crate) system: BTreeMap<u64, u64>,
+    /// No run of free blocks in this group is longer.
+    pub(crate) longest: BTreeMap<u32, u32>,
+    /// Where the journal is: runs of the disk.
+    pub(crate) journal_places: Vec<(u64, u64)>,
+    pub(crate) last_directory_group: u32,
 }
 
 impl<D: Disk> Volume<D> {
-    pub(crate) fn over(disk: D, sb: Super) -> Self {
-        Self {
-            disk,
-            sb,
-            journal: None,
-            cache: BTreeMap::new(),
-            clock: 0,
-            freed: Vec::new(),
-            revoked: BTreeSet::new(),
-            dirty_blocks: 0,
-            undo: None,
-            is_super_dirty: false,
-            is_read_only: true,
-            is_marked: false,
-            has_failed: false,
-            reserved: 0,
-            last_group: 0,
-            last_block: 0,
+    /// Reads a block's content from the disk.
+    fn read_disk(&self, block: u64) -> Result<Content, Error> {
+        let bytes = self.layout.block_bytes;
+        let mut content = vec![0; bytes];
+        self.disk.read(block * bytes as u64, &mut content)?;
+        Ok(Arc::new(content))
+    }
+
+    /// The block's content, checked as `role` demands.
+    pub(crate) fn block(&mut self, block: u64, role: Role) -> Result<Content, Error> {
+        if block >= self.layout.blocks {
+            return Err(Error::Corrupt("a block number beyond the end"));
         }
-    }
-
-    /// The disk.
-    pub fn disk(&self) -> &D {
-        &self.disk
-    }
-
-    /// Bytes of a block: 1024, 2048 or 4096.
-    pub fn block_bytes(&self) -> usize {
-        self.sb.block_bytes
-    }
-
-    /// Whether nothing may be changed: mounted so, or after an error.
-    pub fn is_read_only(&self) -> bool {
-        self.is_read_only
-    }
-
-    /// Whether an error has been found.
-    pub fn has_failed(&self) -> bool {
-        self.has_failed
-    }
-
-    fn check_block(&self, block: u64) -> Result<(), Error> {
-        if block == 0 && self.sb.first_data_block != 0 || block >= self.sb.blocks {
-            return Err(Error::Corrupt("a block's number is not on the file system"));
-        }
-        Ok(())
-    }
-
-    /// A metadata block.
-    pub(crate) fn block(&mut self, block: u64) -> Result<Content, Error> {
-        self.clock += 1;
-        if let Some(c) = self.cache.get_mut(&block) {
-            c.used = self.clock;
-            return Ok(c.content.clone());
-        }
-        self.check_block(block)?;
-        let pending = self.journal.as_ref().and_then(|j| j.lookup_pending(block));
-        let content = match pending {
-            Some(c) => c,
-            None => {
-                let mut bytes = vec![0; self.sb.block_bytes];
-                self.disk.read(block * self.sb.block_bytes as u64, &mut bytes)?;
-                Arc::new(bytes)
+        if let Some(slot) = self.cache.get(block) {
+            let (content, had) = (Arc::clone(&slot.content), slot.role);
+            if had.serves_as(role) {
+                return Ok(content);
             }
+            self.verify(block, &content, role)?;
+            if let Some(slot) = self.cache.get(block) {
+                slot.role = role;
+            }
+            return Ok(content);
+        }
+        let content = match self.log.pending(block) {
+            Some(content) => content,
+            None => self.read_disk(block)?,
         };
-        self.make_room();
-        self.cache.insert(
-            block,
-            Cached {
-                content: content.clone(),
-                is_dirty: false,
-                used: self.clock,
+        if content.len() != self.layout.block_bytes {
+            return Err(Error::Corrupt("a block of the journal with another size"));
+        }
+        let content = match role {
+            Role::BlockBitmap(g) => match self.initial_block_bitmap(g)? {
+                Some(bits) => Arc::new(bits),
+                None => content,
             },
-        );
+            Role::InodeBitmap(g) => match self.initial_inode_bitmap(g)? {
+                Some(bits) => Arc::new(bits),
+                None => content,
+            },
+            _ => content,
+        };
+        self.verify(block, &content, role)?;
+        self.cache.insert(block, Arc::clone(&content), role);
+        if self.undo.is_none() {
+            self.cache.shrink();
+        }
         Ok(content)
     }
 
-    fn make_room(&mut self) {
-        let most = CACHE_BYTES / self.sb.block_bytes;
-        if self.cache.len() - self.dirty_blocks < most {
-            return;
-        }
-        // The older half of the clean ones goes.
-        let mut ages: Vec<u64> = self.cache.values().filter(|c| !c.is_dirty).map(|c| c.used).collect();
-        let middle = ages.len() / 2;
-        let (_, middle, _) = ages.select_nth_unstable(middle);
-        let middle = *middle;
-        self.cache.retain(|_, c| c.is_dirty || c.used > middle);
-    }
-
-    /// Takes a change of a block into the running transaction.
-    pub(crate) fn modify(
+    /// Changes a block within the running operation.
+    pub(crate) fn modify<T>(
         &mut self,
         block: u64,
-        change: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        self.block(block)?;
-        self.touch(block);
-        let Some(c) = self.cache.get_mut(&block) else {
-            return Err(Error::Corrupt("the cache"));
-        };
-        change(Arc::make_mut(&mut c.content))
-    }
-
-    /// A new metadata block: what it had before means nothing.
-    pub(crate) fn replace(&mut self, block: u64, bytes: Vec<u8>) -> Result<(), Error> {
-        self.check_block(block)?;
-        if bytes.len() != self.sb.block_bytes {
-            return Err(Error::Corrupt("a block's size"));
-        }
-        self.clock += 1;
-        self.touch(block);
-        let used = self.clock;
-        let was_dirty = self.cache.get(&block).is_some_and(|c| c.is_dirty);
-        if !was_dirty {
-            self.dirty_blocks += 1;
-        }
-        self.cache.insert(
-            block,
-            Cached {
-                content: Arc::new(bytes),
-                is_dirty: true,
-                used,
-            },
-        );
-        Ok(())
-    }
-
-    /// Remembers a block as it is before its first change in this operation, and marks it changed.
-    fn touch(&mut self, block: u64) {
-        let before = self.cache.get(&block).map(|c| (c.content.clone(), c.is_dirty));
-        if let Some(undo) = &mut self.undo {
-            undo.blocks.entry(block).or_insert(before);
-        }
-        if let Some(c) = self.cache.get_mut(&block)
-            && !c.is_dirty
-        {
-            c.is_dirty = true;
-            self.dirty_blocks += 1;
-        }
-    }
-
-    /// Changes the superblock in the running transaction.
-    pub(crate) fn change_super(&mut self, change: impl FnOnce(&mut Super) -> Result<(), Error>) -> Result<(), Error> {
-        let before = self.sb.clone();
-        if let Some(undo) = &mut self.undo {
-            undo.superblock.get_or_insert(before);
-        }
-        self.is_super_dirty = true;
-        change(&mut self.sb)
-    }
-
-    /// Gives blocks back when the running transaction commits. Metadata is not to be replayed then.
-    pub(crate) fn free_blocks(&mut self, blocks: Blocks, is_metadata: bool) -> Result<(), Error> {
-        if blocks.len == 0 {
-            return Ok(());
-        }
-        self.check_block(blocks.start)?;
-        self.check_block(blocks.start + u64::from(blocks.len) - 1)?;
-        self.freed.push((blocks, is_metadata));
-        if is_metadata {
-            for block in blocks.start..blocks.start + u64::from(blocks.len) {
-                self.touch(block);
-                if let Some(c) = self.cache.remove(&block)
-                    && c.is_dirty
-                {
-                    self.dirty_blocks -= 1;
-                }
-                if self.revoked.insert(block)
-                    && let Some(undo) = &mut self.undo
-                {
-                    undo.revoked.push(block);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Does an operation as a whole: what fails has changed nothing. One that finds no space is tried again after a
-    /// commit, which frees what the transaction gave up.
-    pub(crate) fn operation<T>(
-        &mut self,
-        now_ns: i64,
-        mut body: impl FnMut(&mut Self) -> Result<T, Error>,
+        role: Role,
+        change: impl FnOnce(&mut [u8]) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        if self.is_read_only {
-            return Err(Error::ReadOnly);
-        }
-        self.mark_in_use(now_ns)?;
-        let limit = self.journal.as_ref().map_or(4096, Journal::transaction_blocks_max);
-        if self.dirty_blocks + self.revoked.len() / 64 + 64 > limit || self.freed.len() > 256 {
-            self.commit(now_ns)?;
-        }
-        match self.attempt(&mut body) {
-            Err(Error::NoSpace) if !self.freed.is_empty() => {
-                self.commit(now_ns)?;
-                self.attempt(&mut body)
-            }
-            other => other,
-        }
+        drop(self.block(block, role)?);
+        let undo = self.undo.as_mut().ok_or(Error::ReadOnly)?;
+        undo.remember(&self.cache, block);
+        self.cache.dirty.insert(block);
+        let slot = self
+            .cache
+            .get(block)
+            .ok_or(Error::Corrupt("a block left the cache while in use"))?;
+        change(Arc::make_mut(&mut slot.content).as_mut_slice())
     }
 
-    fn attempt<T>(&mut self, body: &mut impl FnMut(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
-        self.undo = Some(Undo {
-            freed: self.freed.len(),
-            ..Undo::default()
-        });
-        let result = body(self);
-        let undo = self.undo.take().unwrap_or_default();
-        if let Err(error) = &result {
-            self.roll_back(undo);
-            self.note(error);
+    /// A block that is new in this role: zeros, whatever was there.
+    pub(crate) fn fresh(&mut self, block: u64, role: Role) -> Result<(), Error> {
+        if block >= self.layout.blocks {
+            return Err(Error::Corrupt("a block number beyond the end"));
         }
-        result
-    }
-
-    fn roll_back(&mut self, undo: Undo) {
-        for (block, before) in undo.blocks {
-            if let Some(c) = self.cache.remove(&block)
-                && c.is_dirty
-            {
-                self.dirty_blocks -= 1;
-            }
-            if let Some((content, is_dirty)) = before {
-                self.dirty_blocks += usize::from(is_dirty);
-                self.clock += 1;
-                let used = self.clock;
-                self.cache.insert(
-                    block,
-                    Cached {
-                        content,
-                        is_dirty,
-                        used,
-                    },
-                );
-            }
-        }
-        self.freed.truncate(undo.freed);
-        for block in undo.revoked {
-            self.revoked.remove(&block);
-        }
-        if let Some(sb) = undo.superblock {
-            self.sb = sb;
-        }
-    }
-
-    /// After damage or a failed disk nothing is written any more (errors=remount-ro).
-    pub(crate) fn note(&mut self, error: &Error) {
-        if !matches!(error, Error::Corrupt(_) | Error::Disk(_)) || self.has_failed {
-            return;
-        }
-        self.has_failed = true;
-        if self.is_read_only {
-            return;
-        }
-        self.is_read_only = true;
-        if let Some(j) = &mut self.journal {
-            // EIO, or EUCLEAN.
-            let errno = if matches!(error, Error::Disk(_)) { -5 } else { -117 };
-            j.abort(&self.disk, errno);
-        }
-        // The superblock tells e2fsck; where even that fails there is nobody to tell.
-        if let Ok(state) = self.sb.state() {
-            let _ = self.sb.set_state(state | STATE_ERROR);
-            let _ = self.write_super();
-        }
-    }
-
-    /// Writes the superblock itself, not through the journal.
-    pub(crate) fn write_super(&mut self) -> Result<(), Error> {
-        let raw = self.sb.sealed()?.to_vec();
-        self.disk.write_through(superblock::OFFSET, &raw)?;
-        let (block, offset) = self.super_at();
-        if let Some(c) = self.cache.get_mut(&block) {
-            put(Arc::make_mut(&mut c.content).as_mut_slice(), offset, &raw)?;
+        let undo = self.undo.as_mut().ok_or(Error::ReadOnly)?;
+        undo.remember(&self.cache, block);
+        self.cache
+            .insert(block, Arc::new(vec![0; self.layout.block_bytes]), role);
+        self.cache.dirty.insert(block);
+        // A block that is logged from now on must be replayed, unless it is freed again.
+        if self.revokes.remove(&block) {
+            undo.revokes_removed.push(block);
         }
         Ok(())
     }
 
-    fn super_at(&self) -> (u64, usize) {
-        if self.sb.block_bytes == 1024 { (1, 0) } else { (0, 1024) }
+    /// A block of metadata is free: nobody may write it to its home any more, nor replay it.
+    pub(crate) fn forget(&mut self, block: u64) -> Result<(), Error> {
+        let undo = self.undo.as_mut().ok_or(Error::ReadOnly)?;
+        undo.remember(&self.cache, block);
+        self.cache.remove(block);
+        if self.revokes.insert(block) {
+            undo.revokes_added.push(block);
+        }
+        Ok(())
     }
 
-    fn super_into_transaction(&mut self) -> Result<(), Error> {
-        if !core::mem::take(&mut self.is_super_dirty) {
+    fn verify(&mut self, block: u64, content: &Content, role: Role) -> Result<(), Error> {
+        let checked = self.layout.has_checksums();
+        match role {
+            Role::Plain | Role::InodeTable | Role::Superblock => Ok(()),
+            Role::Descriptors(i) => group::verify_descriptors(&self.layout, i, content),
+            Role::BlockBitmap(g) => self.verify_block_bitmap(g, content),
+            Role::InodeBitmap(g) => self.verify_inode_bitmap(g, content),
+            Role::Extents(seed) => crate::extents::verify_block(content, checked.then_some(seed)),
+            Role::Directory(seed) => crate::dir::verify_block(content, checked.then_some(seed)),
+            Role::Attributes => crate::xattr::verify_block(block, content, checked.then_some(self.layout.seed)),
+            Role::Orphans(seed) => crate::orphan::verify_block(block, content, checked.then_some(seed)),
+        }
+    }
+
+    /// Writes checksums into every dirty block, and the counts into the superblock.
+    pub(crate) fn seal(&mut self) -> Result<(), Error> {
+        let dirty: Vec<u64> = self.cache.dirty.iter().copied().collect();
+        if dirty.is_empty() {
             return Ok(());
         }
-        let raw = self.sb.sealed()?.to_vec();
-        let (block, offset) = self.super_at();
-        self.modify(block, |b| put(b, offset, &raw))
+        let checked = self.layout.has_checksums();
+        let mut bitmaps = Vec::new();
+        for block in &dirty {
+            let Some(slot) = self.cache.get(*block) else {
+                return Err(Error::Corrupt("a changed block left the cache"));
+            };
+            let role = slot.role;
+            match role {
+                Role::BlockBitmap(_) | Role::InodeBitmap(_) => bitmaps.push((*block, role)),
+                Role::Extents(seed) if checked => {
+                    crate::extents::seal_block(Arc::make_mut(&mut slot.content).as_mut_slice(), seed)?;
+                }
+                Role::Directory(seed) if checked => {
+                    crate::dir::seal_block(Arc::make_mut(&mut slot.content).as_mut_slice(), seed)?;
+                }
+                Role::Attributes if checked => {
+                    crate::xattr::seal_block(
+                        *block,
+                        Arc::make_mut(&mut slot.content).as_mut_slice(),
+                        self.layout.seed,
+                    )?;
+                }
+                Role::Orphans(seed) if checked => {
+                    crate::orphan::seal_block(*block, Arc::make_mut(&mut slot.content).as_mut_slice(), seed)?;
+                }
+                _ => {}
+            }
+        }
+        // Sealing is part of no operation that may be undone; it makes its own.
+        self.begin();
+        let sealed = self.seal_tables(&bitmaps);
+        match sealed {
+            Ok(()) => {
+                self.undo = None;
+                Ok(())
+            }
+            Err(e) => {
+                self.roll_back();
+                Err(e)
+            }
+        }
     }
 
-    /// Makes everything done so far survive a cut, and answers the transaction's number if there was one.
-    ///
-    /// # Errors
-    /// [`Error::Disk`] and [`Error::Corrupt`]: the volume is read-only from then on.
-    pub fn commit(&mut self, now_ns: i64) -> Result<Option<Tid>, Error> {
-        let result = self.try_commit(now_ns);
-        if let Err(error) = &result {
-            self.note(error);
+    fn seal_tables(&mut self, bitmaps: &[(u64, Role)]) -> Result<(), Error> {
+        if self.layout.has_checksums() {
+            for (block, role) in bitmaps {
+                let content = self.block(*block, *role)?;
+                self.seal_bitmap(*role, &content)?;
+            }
         }
-        result
+        if self.layout.has_descriptor_checksums() {
+            let tables: Vec<u64> = self.cache.dirty.iter().copied().collect();
+            for block in tables {
+                let Some(slot) = self.cache.get(block) else { continue };
+                if let Role::Descriptors(i) = slot.role {
+                    group::seal_descriptors(&self.layout, i, Arc::make_mut(&mut slot.content).as_mut_slice())?;
+                }
+            }
+        }
+        let (counts, now) = (self.counts, self.now);
+        self.modify_superblock(|sb| {
+            crate::mount::put_counts(sb, counts)?;
+            put_u32(
+                sb,
+                crate::layout::field::WRITE_TIME,
+                crate::bytes::low32(now.seconds.unsigned_abs()),
+            )
+        })
     }
 
-    fn try_commit(&mut self, now_ns: i64) -> Result<Option<Tid>, Error> {
-        if self.dirty_blocks == 0 && self.freed.is_empty() && !self.is_super_dirty {
-            return Ok(None);
-        }
-        if self.is_read_only {
-            return Err(Error::ReadOnly);
-        }
-        let freed = core::mem::take(&mut self.freed);
-        for (blocks, _) in &freed {
-            self.release_blocks(*blocks)?;
-        }
-        self.super_into_transaction()?;
-        let dirty: Vec<(u64, Content)> = self
-            .cache
-            .iter()
-            .filter(|(_, c)| c.is_dirty)
-            .map(|(b, c)| (*b, c.content.clone()))
-            .collect();
-        let revoked: Vec<u64> = core::mem::take(&mut self.revoked).into_iter().collect();
-        let tid = match &mut self.journal {
-            Some(journal) => {
-                let tid = journal.commit(&self.disk, dirty, &revoked, now_ns)?;
-                if journal.pending_blocks() > 4 * journal.transaction_blocks_max().min(1024) {
-                    journal.checkpoint(&self.disk)?;
-                }
-                Some(tid)
-            }
-            None => {
-                let bytes = self.sb.block_bytes as u64;
-                for (block, content) in &dirty {
-                    self.disk.write(block * bytes, content)?;
-                }
-                self.disk.flush()?;
-                None
-            }
+    /// Changes the superblock within the running operation, its checksum included.
+    pub(crate) fn modify_superblock(
+        &mut self,
+        change: impl FnOnce(&mut [u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (block, at) = self.layout.superblock();
+        let checked = self.layout.has_checksums();
+        self.modify(block, Role::Superblock, |b| {
+            let sb = crate::bytes::slice_mut(b, at, SUPERBLOCK_BYTES)?;
+            change(sb)?;
+            seal_superblock(sb, checked)
+        })
+    }
+
+    /// A number of the superblock.
+    pub(crate) fn superblock_u32(&mut self, field: usize) -> Result<u32, Error> {
+        let (block, at) = self.layout.superblock();
+        u32_at(&self.block(block, Role::Superblock)?, at + field)
+    }
+
+    /// Whether a run may belong to a file: on the disk, and none of the file system's own tables.
+    pub(crate) fn is_data_run(&self, start: u64, len: u64) -> bool {
+        let Some(end) = start.checked_add(len) else {
+            return false;
         };
-        for c in self.cache.values_mut() {
-            c.is_dirty = false;
+        if len == 0
+            || start <= self.layout.superblock().0
+            || start < self.layout.first_data_block
+            || end > self.layout.blocks
+        {
+            return false;
         }
-        self.dirty_blocks = 0;
-        for (blocks, _) in &freed {
-            let bytes = self.sb.block_bytes as u64;
-            self.disk.discard(blocks.start * bytes, u64::from(blocks.len) * bytes);
-        }
-        Ok(tid)
+        self.system
+            .range(..end)
+            .next_back()
+            .is_none_or(|(_, system_end)| *system_end <= start)
     }
+}
 
-    /// The number that the next commit will have, for a caller that wants to know whether its change is committed.
-    pub fn running_tid(&self) -> Option<Tid> {
-        self.journal.as_ref().map(Journal::next_tid)
+/// Writes the checksum of a superblock.
+pub(crate) fn seal_superblock(sb: &mut [u8], checked: bool) -> Result<(), Error> {
+    if checked {
+        let sum = crc32c(!0, crate::bytes::slice(sb, 0, SUPERBLOCK_CHECKSUM)?);
+        put_u32(sb, SUPERBLOCK_CHECKSUM, sum)?;
     }
+    Ok(())
+}
 
-    /// Whether something waits for a commit.
-    pub fn is_dirty(&self) -> bool {
-        self.dirty_blocks > 0 || !self.freed.is_empty() || self.is_super_dirty
+/// The checksum of group `group`'s descriptor `d`, its own field left out.
+pub(crate) fn descriptor_checksum(layout: &Layout, group: u32, d: &[u8]) -> Result<u16, Error> {
+    const FIELD: usize = 0x1e;
+    let head = crate::bytes::slice(d, 0, FIELD)?;
+    let tail = crate::bytes::slice(d, FIELD + 2, d.len().saturating_sub(FIELD + 2))?;
+    if layout.has_checksums() {
+        let sum = crc32c(layout.seed, &group.to_le_bytes());
+        let sum = crc32c(crc32c(sum, head), &[0, 0]);
+        return Ok(crate::bytes::low16(crc32c(sum, tail)));
     }
+    if layout.ro_compat & ro_compat::GDT_CSUM != 0 {
+        let sum = crc16(crc16(!0, &layout.uuid), &group.to_le_bytes());
+        let sum = crc16(sum, head);
+        let wide = layout.descriptor_bytes > 32;
+        return Ok(if wide { crc16(sum, tail) } else { sum });
+    }
+    Ok(0)
+}
 
-    /// Says on the disk that the file system is in use, before its first change.
-    pub(crate) fn mark_in_use(&mut self, now_ns: i64) -> Result<(), Error> {
-        if self.is_marked {
-            return Ok(());
-        }
-        self.is_marked = true;
-        let result = self.try_mark(now_ns);
-        if let Err(error) = &result {
-            self.is_marked = false;
-            self.note(error);
-        }
-        result
+/// Checks that need no more than the numbers: kept here for the descriptors' two halves.
+pub(crate) fn wide_u64(d: &[u8], low: usize, high: usize) -> Result<u64, Error> {
+    if d.len() > 32 {
+        split_u64_at(d, low, high)
+    } else {
+        u32_at(d, low).map(u64::from)
     }
+}
 
-    fn try_mark(&mut self, now_ns: i64) -> Result<(), Error> {
-        if self.journal.is_some() {
-            let bits = self.sb.incompat | superblock::incompat::RECOVER;
-            self.sb.set_incompat(bits)?;
-        } else {
-            let state = self.sb.state()?;
-            self.sb.set_state(state & !superblock::STATE_CLEAN)?;
-        }
-        self.sb.set_time(0x2c, 0x274, now_ns)?;
-        let count = crate::le::u16_at(&self.sb.raw, 0x34)?;
-        put16(&mut self.sb.raw, 0x34, count.saturating_add(1))?;
-        self.write_super()
+/// As [`wide_u64`], for numbers of two times 16 bits.
+pub(crate) fn wide_u32(d: &[u8], low: usize, high: usize) -> Result<u32, Error> {
+    let upper = if d.len() > 32 {
+        u32::from(u16_at(d, high)?) << 16
+    } else {
+        0
+    };
+    Ok(u32::from(u16_at(d, low)?) | upper)
+}
+
+/// Writes what [`wide_u32`] reads.
+pub(crate) fn put_wide_u32(d: &mut [u8], low: usize, high: usize, value: u32) -> Result<(), Error> {
+    put_u16(d, low, crate::bytes::low16(value))?;
+    if d.len() > 32 {
+        put_u16(d, high, crate::bytes::low16(value >> 16))?;
     }
+    Ok(())
 }

@@ -27,8 +27,12 @@ pub trait NetDevice: Send + Sync {
     /// Whether the cable (or the emulator's back end) is connected.
     fn is_link_up(&self) -> bool;
 
-    /// Queues a frame for sending; it has been copied when this returns.
+    /// Queues a frame for sending; it has been copied when this returns. The device may learn of it only in
+    /// [`flush`](Self::flush), so that a burst tells it once.
     fn transmit(&self, frame: &[u8]) -> Result<(), TxError>;
+
+    /// Lets the device send what was queued. A device that needs no telling has nothing to do here.
+    fn flush(&self) {}
 
     /// Takes one received frame into `frame` and returns its length, or `None` when none waits. A frame that is larger
     /// than `frame` is dropped and counted in [`NetStats::rx_dropped`].

@@ -3,7 +3,7 @@
 use crate::check::{self, CheckError, Loss};
 use crate::disk::Disk;
 use crate::host;
-use crate::states::{Cut, Honesty, Run, Walk};
+use crate::states::{Cut, Honesty, Run, Tearing, Walk};
 use crate::trace::{Event, Trace};
 use sis_workload::{Kind, Random};
 use std::path::{Path, PathBuf};
@@ -103,7 +103,11 @@ impl Campaign {
                 let mut walk = Walk::new(trace, self.honesty);
                 for (after, seed) in places {
                     walk.go(*after);
-                    let (cut, disk) = walk.cut(*seed);
+                    let tearing = match self.recovery {
+                        Recovery::E2fsck => Tearing::SectorsButCommits,
+                        Recovery::Ours => Tearing::Sectors,
+                    };
+                    let (cut, disk) = walk.cut_with(*seed, tearing);
                     let (image, runs) = (folder.path().join("image"), trace.runs(cut.reached));
                     let loss = match self.recovery {
                         Recovery::E2fsck => examine(&disk, &image, &runs)?.err(),

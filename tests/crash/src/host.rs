@@ -11,4 +11,7 @@ pub use recover::recover;
 pub use run::{HostError, HostLoad};
 
 /// The time of day, which means nothing here.
-const NOW_NS: i64 = 1_790_000_000_000_000_000;
+const NOW: sis_ext4::Timestamp = sis_ext4::Timestamp {
+    seconds: 1_790_000_000,
+    nanoseconds: 0,
+};

@@ -125,7 +125,7 @@ fn second_cut(trace: &Trace, reached: [Reached; WORKERS as usize], seed: u64) ->
     let mut random = Random::new(seed ^ 0x5eed);
     let mut walk = Walk::recovery(trace, reached);
     walk.go(random.below(trace.events.len() as u64 + 1) as usize);
-    walk.cut(random.next())
+    walk.cut_with(random.next(), Tearing::SectorsButCommits)
 }
 
 /// Plays the disk: state N when the board asks for it, and what it has become when it is done with it.

@@ -15,6 +15,8 @@ use std::collections::HashMap;
 
 /// What the power leaves whole.
 const SECTOR_BYTES: usize = 512;
+/// How a block of the journal that commits begins: jbd2's magic, type 2 (Linux, Documentation/filesystems/ext4/journal.rst).
+const COMMIT: [u8; 8] = [0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 2];
 /// Where the superblock's second sector is.
 const SUPERBLOCK_SECOND: u64 = 1024 + 512;
 
@@ -36,6 +38,10 @@ const DONE_OF: u64 = 4;
 pub enum Tearing {
     /// Any of its sectors may be there.
     Sectors,
+    /// The same, but of the block that commits a transaction of the journal all of them or none. It is one block under one
+    /// checksum; where it is torn over an older one e2fsck stops replaying there, as it should, and then repairs the list of
+    /// orphans instead of following it.
+    SectorsButCommits,
     /// It is there or not.
     Never,
 }
@@ -252,6 +258,9 @@ impl<'a> Walk<'a> {
                 Fate::Kept => true,
                 Fate::Some(percent) => random.chance(percent, 100),
                 Fate::Newest => index >= newest,
+                Fate::Torn if tearing == Tearing::SectorsButCommits && write.data.starts_with(&COMMIT) => {
+                    random.chance(1, 2)
+                }
                 Fate::Torn => {
                     tear(&mut random, write, &mut disk);
                     false

@@ -85,6 +85,13 @@ const LINES: &[Line] = &[
     ("echo still here", 0, |t| t == "still here\n"),
 ];
 
+/// Every file there is: on Linux some of /proc wait for ever.
+const OURS: &[Line] = &[(
+    "find / -type f 2>/dev/null | xargs md5sum 2>/dev/null | wc -l",
+    0,
+    |t| t.trim().parse::<u32>().is_ok_and(|n| n > 100),
+)];
+
 /// The lines that need a network: the loopback.
 const NETWORK_LINES: &[Line] = &[
     ("ip addr show lo", 0, |t| t.contains("127.0.0.1")),
@@ -110,6 +117,9 @@ const NETWORK_LINES: &[Line] = &[
 /// All lines that went wrong, with what they said.
 pub fn run(board: &mut Board) -> Result<()> {
     lines(board, LINES)?;
+    if !crate::is_reference() {
+        lines(board, OURS)?;
+    }
     interrupted_pipeline(board)?;
     stopped_job(board)?;
     vi(board)?;
@@ -122,6 +132,31 @@ pub fn run(board: &mut Board) -> Result<()> {
 /// All lines that went wrong, with what they said.
 pub fn run_network(board: &mut Board) -> Result<()> {
     lines(board, NETWORK_LINES)
+}
+
+/// Shell script for a minute, a worker for each of `cpus`: free memory returns to where it was.
+///
+/// # Errors
+/// When it does not.
+pub fn run_minute(board: &mut Board, cpus: u32) -> Result<()> {
+    let free = |board: &mut Board| -> Result<i64> {
+        let text = board.run_ok("sync; sleep 1; awk '/MemFree/ { print $2 }' /proc/meminfo", 30 * SECOND)?;
+        text.trim()
+            .parse()
+            .map_err(|_| board.failure(format_args!("MemFree is {text:?}")))
+    };
+    let work = "work() { end=$(($(date +%s) + $1)); while [ $(date +%s) -lt $end ]; do \
+                seq 200 | awk '{ s += $1 } END { print s }' | md5sum >/dev/null; done; }";
+    board.run_ok(work, 20 * SECOND)?;
+    let workers = |seconds: u32| format!("for n in $(seq {cpus}); do work {seconds} & done; wait");
+    board.run_ok(&workers(3), 60 * SECOND)?;
+    let before = free(board)?;
+    board.run_ok(&workers(60), 180 * SECOND)?;
+    let after = free(board)?;
+    if before - after >= 2048 {
+        return Err(board.failure(format_args!("{before} KiB free before, {after} KiB after")));
+    }
+    Ok(())
 }
 
 fn lines(board: &mut Board, list: &[Line]) -> Result<()> {

@@ -4,8 +4,10 @@
 //! about behaviour that both have, that proves the test.
 #![forbid(unsafe_code)]
 
+pub mod aioquic;
 pub mod busybox;
 pub mod crates;
+pub mod paired;
 pub mod syscalls;
 
 use std::sync::OnceLock;

@@ -1,112 +1,13 @@
 //! The agent over QUIC, on a board: pairing, streams, commands, decisions, and strangers.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use sis_client::{Client, Delivery, Identity, PairedBoard, pair};
-use sis_harness::{Board, Boot, Failure, Result, SECOND, free_udp_port};
-use sis_protocol::control::{EventKind, OutcomeStatus, RequestBody, ResponseBody, Selection, Strategy};
-use sis_protocol::wire::{ExecCommand, Start};
-use sis_suites::{RPI4, VIRT, guest, to_shell};
-use tokio::runtime::Runtime;
-
-/// How long the agent may take for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A board with a client that is paired as owner.
-struct Paired {
-    runtime: Runtime,
-    client: Client,
-    paired: PairedBoard,
-    identity: Identity,
-    port: u16,
-    board: Board,
-}
-
-fn paired(boot: Boot) -> Result<Paired> {
-    let port = free_udp_port().map_err(Failure::new)?;
-    let mut board = to_shell(boot.agent_port(port))?;
-    board.run_ok(
-        "for n in 1 2 3 4 5 6 7 8 9 10; do [ -S /run/sis/agent.sock ] && break; sleep 1; done",
-        30 * SECOND,
-    )?;
-    let text = board.run_ok("pair --role owner", 20 * SECOND)?;
-    let link = text
-        .lines()
-        .find(|l| l.starts_with("sis-pair:"))
-        .unwrap_or("")
-        .parse()
-        .map_err(Failure::new)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(Failure::new)?;
-    let identity = Identity::generate().map_err(Failure::new)?;
-    let instead = [SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
-    let paired = runtime
-        .block_on(pair(&link, &instead, &identity, "suite"))
-        .map_err(Failure::new)?;
-    // A token is for one client.
-    let other = Identity::generate().map_err(Failure::new)?;
-    if runtime.block_on(pair(&link, &instead, &other, "second")).is_ok() {
-        return Err(board.failure("a token let two clients in"));
-    }
-    let client = {
-        let _inside = runtime.enter();
-        Client::connect(&paired, &identity).map_err(Failure::new)?
-    };
-    runtime.block_on(client.wait_online(PATIENCE)).map_err(Failure::new)?;
-    Ok(Paired {
-        runtime,
-        client,
-        paired,
-        identity,
-        port,
-        board,
-    })
-}
-
-impl Paired {
-    fn ask(&self, body: RequestBody) -> Result<ResponseBody> {
-        self.runtime.block_on(self.client.control(body)).map_err(Failure::new)
-    }
-
-    /// Runs `command` on the board through the agent: its output, when it ends well.
-    fn exec(&self, command: &str) -> Result<String> {
-        let command = ExecCommand {
-            argv: ["sh", "-c", command].map(str::to_owned).to_vec(),
-            has_stdin: false,
-            timeout_ms: Some(60_000),
-        };
-        let run = async {
-            let exec = self.client.exec(command).await.map_err(Failure::new)?;
-            exec.collect(1 << 20).await.map_err(Failure::new)
-        };
-        let (output, ..) = self.runtime.block_on(run)?;
-        Ok(String::from_utf8_lossy(&output).into_owned())
-    }
-
-    fn strategy(&self) -> Result<Strategy> {
-        match self.ask(RequestBody::MemStatus)? {
-            ResponseBody::MemStatus(status) => Ok(status.strategy),
-            other => Err(Failure::new(format_args!("the status of memory is {other:?}"))),
-        }
-    }
-
-    /// Makes faults until a proposal waits; its number and the strategy that it proposes.
-    fn proposal(&mut self) -> Result<(u64, Option<Strategy>)> {
-        for _ in 0..10 {
-            self.board.run_ok("sis-guest stress-mem 96 >/dev/null", 120 * SECOND)?;
-            if let ResponseBody::Approvals(list) = self.ask(RequestBody::MemApprovals)?
-                && let Some(first) = list.first()
-            {
-                return Ok((first.id, first.to));
-            }
-        }
-        Err(self.board.failure("load made the memory manager propose nothing"))
-    }
-}
+use sis_client::{Client, Delivery, Identity};
+use sis_harness::{Boot, Failure, Result, SECOND};
+use sis_protocol::control::{EventKind, OutcomeStatus, RequestBody, ResponseBody, Selection};
+use sis_protocol::wire::{CloseCode, Start};
+use sis_suites::paired::{PATIENCE, Paired, paired};
+use sis_suites::{RPI4, VIRT, aioquic, guest};
 
 fn with_approvals() -> Result<Paired> {
     let paired = paired(Boot::new(VIRT).smp(2).memory("256M").overlay(guest()?))?;
@@ -262,43 +163,39 @@ fn a_client_comes_back_by_itself_after_the_agent_was_killed() -> Result<()> {
 }
 
 #[test]
-fn ten_thousand_malformed_datagrams_do_not_disturb_the_agent() -> Result<()> {
+fn aioquic_is_refused_by_the_agent_on_the_board_until_it_pairs() -> Result<()> {
+    let Some(python) = aioquic::python()? else {
+        eprintln!("skipped: no Python with aioquic was found; `cargo sis setup` installs it");
+        return Ok(());
+    };
     let mut paired = paired(Boot::new(VIRT).smp(2))?;
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::new)?;
-    let mut state = 1_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    for n in 0..10_000_u32 {
-        let length = usize::try_from(next() % 1300).unwrap_or(0) + 1;
-        let mut bytes: Vec<u8> = (0..length).map(|_| next().to_le_bytes()[0]).collect();
-        match n % 4 {
-            // The beginning of a QUIC Initial (RFC 9000, 17.2.2), then noise; a short header; plain noise.
-            0 => bytes
-                .splice(..length.min(6), [0xc3, 0, 0, 0, 1, 8].into_iter().take(length))
-                .for_each(drop),
-            1 => bytes.iter_mut().take(1).for_each(|b| *b = 0x40 | (*b & 0x3f)),
-            _ => {}
-        }
-        socket
-            .send_to(&bytes, (Ipv4Addr::LOCALHOST, paired.port))
-            .map_err(Failure::new)?;
-        if n % 50 == 0 {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+    let link = paired.new_link("viewer")?;
+    let seen = aioquic::attempts(&python, paired.port, &link)?;
+    let refusals = [
+        ("noCertificate", CloseCode::NoCertificate),
+        ("strangerGreets", CloseCode::NotPaired),
+        ("strangerAsksForMetrics", CloseCode::NotPaired),
+        ("strangerSendsNoise", CloseCode::NotPaired),
+    ];
+    for (case, code) in refusals {
+        let seen = &seen[case];
+        assert_eq!(seen["handshake"], true, "{case}: {seen}");
+        assert_eq!(seen["alpn"], "sis/1", "{case}: {seen}");
+        assert_eq!(seen["key"], link.key.to_string(), "{case}: {seen}");
+        assert_eq!(seen["code"], code.code(), "{case}: {seen}");
+        assert_eq!(
+            (&seen["streamBytes"], &seen["datagrams"]),
+            (&0.into(), &0.into()),
+            "{case}: {seen}"
+        );
     }
-    assert_eq!(paired.exec("echo alive")?, "alive\n");
-    let again = {
-        let _inside = paired.runtime.enter();
-        Client::connect(&paired.paired, &paired.identity).map_err(Failure::new)?
-    };
-    paired
-        .runtime
-        .block_on(again.wait_online(PATIENCE))
-        .map_err(Failure::new)?;
-    assert_eq!(paired.board.run_ok("echo shell", 20 * SECOND)?, "shell\n");
+    // With the token it is a client like any other.
+    let came = &seen["pairs"];
+    assert!(
+        came["streamBytes"].as_u64() > Some(0) && came["datagrams"].as_u64() > Some(0),
+        "{came}"
+    );
+    // The one that was there all the time has noticed nothing.
+    assert_eq!(paired.exec("echo here")?, "here\n");
     Ok(())
 }

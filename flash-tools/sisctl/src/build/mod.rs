@@ -113,6 +113,16 @@ pub(crate) fn build(workspace: &Workspace, board: &Board, wishes: &Wishes, repor
     Ok(Built { folder, manifest })
 }
 
+/// The program for a board that the trials run there (`tests/guest`), which no image carries.
+pub(crate) fn guest_program(workspace: &Workspace, step: &crate::report::Step) -> Outcome<Vec<u8>> {
+    const NAME: &str = "sis-guest";
+    let programs = compile::programs(workspace, &[NAME], PROGRAM_TARGET, step)?;
+    match programs.get(NAME) {
+        Some(path) => read(path),
+        None => Err(Failure::new("build.program", format_args!("{NAME} was not built"))),
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

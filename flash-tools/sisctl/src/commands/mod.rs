@@ -7,6 +7,7 @@ mod crash;
 mod doctor;
 mod down;
 mod exec;
+mod fuzz;
 mod logs;
 mod memory;
 mod metrics;
@@ -14,6 +15,7 @@ mod pair;
 mod run;
 mod selfcheck;
 mod setup;
+mod soak;
 mod status;
 mod test;
 mod up;
@@ -56,6 +58,8 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Action::Metrics(wishes) => metrics::run(&context, &wishes),
         Action::Memory(wishes) => memory::run(&context, &wishes),
         Action::Status(target) => status::run(&context, target.board.as_deref()),
+        Action::Fuzz(wishes) => fuzz::run(&context, &wishes),
+        Action::Soak(wishes) => soak::run(&context, &wishes),
         Action::Doctor => doctor::run(&context),
         Action::Setup(wishes) => setup::run(&context, &wishes),
         Action::Test(wishes) => test::run(&context, &wishes),

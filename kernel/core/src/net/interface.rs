@@ -64,6 +64,8 @@ pub(crate) struct Interface {
     pub(crate) rx_ignored: u64,
     /// Where received frames are put.
     pub(crate) scratch: Option<Box<[u8; 2048]>>,
+    /// The device has frames that it was not told of.
+    pub(crate) is_unflushed: bool,
     /// IPv6 was set up (link-local address, router solicitation).
     pub(crate) is_v6_started: bool,
 }
@@ -80,6 +82,7 @@ impl Interface {
             flags: flag::UP | flag::LOOPBACK,
             rx_ignored: 0,
             scratch: None,
+            is_unflushed: false,
             is_v6_started: true,
         }
     }
@@ -96,6 +99,7 @@ impl Interface {
             flags: flag::BROADCAST | flag::MULTICAST,
             rx_ignored: 0,
             scratch: Some(Box::new([0; 2048])),
+            is_unflushed: false,
             is_v6_started: false,
         })
     }

@@ -25,6 +25,8 @@ pub(crate) use output::Sending;
 
 /// Frames that wait for room in their device's queue.
 const BACKLOG: usize = 256;
+/// Times that what was sent at the end of a burst is looked after.
+const FINISH_ROUNDS: usize = 4;
 /// Packets to ourselves handled in one go.
 const LOOPBACK_BURST: usize = 256;
 
@@ -50,7 +52,7 @@ pub(crate) struct Stack {
 pub(crate) fn with<R>(f: impl FnOnce(&mut Stack) -> R) -> R {
     let mut s = STACK.lock();
     let out = f(&mut s);
-    s.drain_loopback();
+    s.finish();
     let next = s.next_ns();
     drop(s);
     thread::plan(next);
@@ -168,6 +170,25 @@ impl Stack {
         }
         // Two ends of this machine that answer each other for ever do not get the CPU for ever.
         self.loopback.clear();
+    }
+
+    /// What a burst of work leaves for its end: connections that segments came for answer them all at once, and devices are told of
+    /// the frames that they were given.
+    fn finish(&mut self) {
+        // Bounded: what we send ourselves may make us answer, but not for ever.
+        for _ in 0..FINISH_ROUNDS {
+            self.drain_loopback();
+            if !inet::connections::settle_touched(self) && self.loopback.is_empty() {
+                break;
+            }
+        }
+        for i in &mut self.interfaces {
+            if core::mem::take(&mut i.is_unflushed)
+                && let Some(device) = i.device
+            {
+                device.flush();
+            }
+        }
     }
 
     /// When [`Self::tick`] is due; `u64::MAX` for never.

@@ -5,42 +5,63 @@
 //! A *transaction* is a set of metadata blocks with their new content, and of blocks that must not be replayed any more
 //! (*revoked*). It is *committed* once all of it and its commit block are on stable storage in the log: from then on it
 //! will happen, whatever is cut. A committed block is *checkpointed* when its content is at its *home*, its place outside
-//! the log; when every block of a transaction is, the transaction's part of the log is free again.
+//! the log; when every block of a transaction is, the transaction's part of the log is free again. The log is a ring; its
+//! *tail* is the oldest transaction that is not checkpointed, its *head* where the next one goes.
 //!
-//! # Order
+//! # What the caller does
 //!
-//! A commit writes revocations, descriptors and contents, flushes, and writes the commit block through. The flush also
-//! covers what the caller wrote before it asked for the commit: data that the transaction makes visible is on the disk
-//! first. A checkpoint writes homes, flushes, and only then moves the log's tail, through.
+//! 1. [`Journal::open`]. When [`Journal::needs_recovery`], [`Journal::recover`], before anything else of the file system is
+//!    read: what was read before, the superblock included, may be stale afterwards. A mount that must not write does not
+//!    recover, and sees the file system as it was some time ago or damaged.
+//! 2. [`Journal::set_features`], once, before the first commit.
+//! 3. Set `INCOMPAT_RECOVER` in the superblock of the file system, write it through, and only then commit. While it is
+//!    clear, `e2fsck` and Linux do not look into the log. It is written at its home, past the journal, and it is also set
+//!    in every copy of the superblock that is committed.
+//! 4. Data first: content of files that a transaction makes reachable is written home before [`Journal::commit`], which
+//!    flushes it (ordered mode). A block that a transaction frees is not used for anything before its commit returns, and
+//!    when metadata was in it, it is among that transaction's `revokes`. Nothing else has to be done when a metadata block
+//!    is freed: the commit that revokes it also drops its pending content. Dropping it earlier would lose it, should the
+//!    freeing never be committed.
+//! 5. A block that is not in the cache is looked for with [`Journal::lookup_pending`] before the disk is read.
+//! 6. [`Journal::close`], and only then clear `INCOMPAT_RECOVER` at home, written through.
 //!
-//! The file system's superblock must say that recovery is needed (INCOMPAT_RECOVER) before the first commit, and may
-//! say that it is not only after [`Journal::close`].
+//! After an error of `commit`, `checkpoint` or `close` the journal takes no more commits ([`Error::ReadOnly`]); what was
+//! acknowledged is in the log, for the next mount. [`Journal::abort`] notes that on the disk.
 
+mod checkpoint;
+mod checksum;
+mod commit;
+mod fields;
 mod format;
+mod place;
 mod recover;
+mod superblock;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-pub use recover::Recovered;
-
 use crate::{Disk, Error};
-use format::{LogSuper, Tag};
+pub use checkpoint::Extent;
+use format::Format;
+use place::Place;
+pub use recover::Report;
+use superblock::Superblock;
 
 /// Number of a transaction; wraps around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tid(pub u32);
 
 impl Tid {
-    fn next(self) -> Self {
-        Self(self.0.wrapping_add(1))
+    /// Whether this transaction is `other` or came after it, across the wrap-around.
+    #[must_use]
+    pub const fn is_at_least(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0).cast_signed() >= 0
     }
 
-    /// Whether it came after `other`, on a circle of numbers.
-    pub fn is_after(self, other: Self) -> bool {
-        (self.0.wrapping_sub(other.0) as i32) > 0
+    const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
     }
 }
 
@@ -59,341 +80,204 @@ pub struct Run {
 /// copies before it changes one that the journal still holds.
 pub type Content = Arc<Vec<u8>>;
 
-/// Most blocks of the log that one write to the disk takes.
-const BATCH: usize = 128;
+/// A transaction in the log.
+#[derive(Debug)]
+struct Logged {
+    tid: Tid,
+    /// Where it begins.
+    start: u32,
+    /// Blocks of the log.
+    len: u32,
+    homes: Vec<u64>,
+}
 
-/// An open journal.
+/// An open journal. The signatures are the contract between the journal and the rest of the file system.
+#[derive(Debug)]
 pub struct Journal {
-    block_bytes: usize,
-    runs: Vec<Run>,
-    head: LogSuper,
-    /// The log's next free block.
-    next_block: u32,
-    /// The next transaction.
-    next_tid: Tid,
-    /// Transactions of the log, oldest first: the first block of each and its number.
-    live: Vec<(u32, Tid)>,
-    /// Committed content that is not at its home.
+    place: Place,
+    superblock: Superblock,
+    /// Where the next transaction begins.
+    head: u32,
+    /// Its number.
+    next: Tid,
+    /// Transactions in the log, oldest first.
+    logged: VecDeque<Logged>,
+    /// Newest committed content of blocks that are not home.
     pending: BTreeMap<u64, Content>,
-    is_aborted: bool,
+    /// What the log has was written by a former user.
+    is_unclean: bool,
+    is_stopped: bool,
 }
 
 impl Journal {
     /// Reads the journal's superblock. `runs` cover the whole log, in order; `block_bytes` is the file system's.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for a journal that contradicts itself, [`Error::Unsupported`] for features that are unknown.
+    /// [`Error::Corrupt`] for a journal that contradicts itself, [`Error::Feature`] for features that are unknown and for
+    /// a journal on a device of its own (`runs` is empty then).
     pub fn open<D: Disk>(disk: &D, block_bytes: usize, runs: Vec<Run>) -> Result<Self, Error> {
-        let first = runs.first().filter(|r| r.logical == 0 && r.len > 0);
-        let at = first.ok_or(Error::Corrupt("the journal has no blocks"))?.physical;
-        let mut block = vec![0; block_bytes];
-        disk.read(at.saturating_mul(block_bytes as u64), &mut block)?;
-        let head = LogSuper::parse(&block, block_bytes)?;
-        let covered: u64 = runs.iter().map(|r| u64::from(r.len)).sum();
-        if u64::from(head.len) > covered {
-            return Err(Error::Corrupt("the journal is longer than its file"));
+        if !block_bytes.is_power_of_two() || !(1024..=65536).contains(&block_bytes) {
+            return Err(Error::Corrupt("the block size"));
         }
-        let next_tid = Tid(head.sequence);
+        if runs.is_empty() {
+            return Err(Error::Feature("external journal"));
+        }
+        let place = Place::new_checked(runs, block_bytes, disk.len_bytes())?;
+        let (first, _) = place.find(0)?;
+        let mut bytes = vec![0; superblock::BYTES];
+        disk.read(place.offset(first), &mut bytes)?;
+        let superblock = Superblock::new_checked(&bytes, block_bytes, place.log_blocks)?;
         Ok(Self {
-            block_bytes,
-            runs,
-            next_block: head.first,
-            next_tid,
-            head,
-            live: Vec::new(),
+            head: superblock.first,
+            next: Tid(superblock.sequence()).next(),
+            is_unclean: superblock.start() != 0,
+            place,
+            superblock,
+            logged: VecDeque::new(),
             pending: BTreeMap::new(),
-            is_aborted: false,
+            is_stopped: false,
         })
     }
 
-    /// Whether the log has transactions that may not be at their homes.
+    /// Whether there are, or may be, transactions in the log that are not home.
+    #[must_use]
     pub fn needs_recovery(&self) -> bool {
-        self.head.start != 0
+        self.is_unclean
     }
 
-    /// The error that an earlier user of the journal left (0: none), a negative errno of Linux.
-    pub fn errno(&self) -> i32 {
-        self.head.errno
+    /// The error that a former user noted when he gave up: an errno, positive. The file system needs a check then.
+    #[must_use]
+    pub fn errno(&self) -> Option<u32> {
+        let errno = self.superblock.errno();
+        (errno != 0).then(|| errno.unsigned_abs())
     }
 
-    /// Uses checksums of the third kind from now on, as a file system with `metadata_csum` has them. Before the first
-    /// commit.
+    /// Turns to the features that Linux gives the journal of such a file system: revoke records, and with `is_wide`
+    /// (feature `64bit`) long block numbers, with `has_checksums` (`metadata_csum`) checksums of version 3. To be called
+    /// once there is nothing to recover; does nothing when they are set already.
     ///
     /// # Errors
-    /// [`Error::Disk`].
-    pub fn require<D: Disk>(&mut self, disk: &D, has_checksums: bool, is_64bit: bool) -> Result<(), Error> {
-        if self.head.set_features(has_checksums, is_64bit) {
-            self.write_head(disk)?;
+    /// [`Error::Disk`]; [`Error::Invalid`] with transactions in the log.
+    pub fn set_features<D: Disk>(&mut self, disk: &D, is_wide: bool, has_checksums: bool) -> Result<(), Error> {
+        let sb = &self.superblock;
+        let is_summed = sb.checksums == superblock::Checksums::V3;
+        if sb.has_revoke
+            && !sb.is_async
+            && sb.is_wide == is_wide
+            && is_summed == has_checksums
+            && (is_summed || sb.checksums == superblock::Checksums::None)
+        {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Most blocks that one transaction may have, so that it fits the log beside another.
-    pub fn transaction_blocks_max(&self) -> usize {
-        (self.usable() as usize / 4).max(8)
-    }
-
-    fn usable(&self) -> u32 {
-        self.head.len - self.head.first
-    }
-
-    fn free(&self) -> u32 {
-        match self.live.first() {
-            None => self.usable(),
-            Some((tail, _)) if *tail <= self.next_block => self.usable() - (self.next_block - tail),
-            Some((tail, _)) => tail - self.next_block,
+        if self.superblock.start() != 0 {
+            return Err(Error::Invalid);
         }
+        let mut superblock = self.superblock.clone();
+        superblock.set_features(is_wide, has_checksums)?;
+        self.write_superblock(disk, superblock)
     }
 
-    /// Committed content that is not at its home yet: what a reader of this block must see.
+    /// Blocks of the log that are free, before anything is checkpointed.
+    #[must_use]
+    pub fn space(&self) -> u32 {
+        let used = self.logged.iter().fold(0u32, |sum, t| sum.saturating_add(t.len));
+        self.usable().saturating_sub(used)
+    }
+
+    /// Blocks that a transaction should have at most, so that a few of them fit into the log; a quarter of it, as in Linux.
+    /// Revokes are not counted: some hundred of them take one block.
+    #[must_use]
+    pub fn max_transaction_blocks(&self) -> usize {
+        let room = fields::index((self.usable() / 4).max(4));
+        let per_descriptor = self.format().tags_per_descriptor().max(1);
+        // The commit block, a revoke block, and a descriptor for each so many.
+        let room = room.saturating_sub(2);
+        room.saturating_sub(room.div_ceil(per_descriptor + 1)).max(1)
+    }
+
+    /// Content that is committed, and not home yet.
+    #[must_use]
     pub fn lookup_pending(&self, block: u64) -> Option<Content> {
-        self.pending.get(&block).cloned()
+        self.pending.get(&block).map(Arc::clone)
     }
 
-    /// Blocks that wait for their checkpoint.
+    /// How many blocks are committed, and not home yet.
+    #[must_use]
     pub fn pending_blocks(&self) -> usize {
         self.pending.len()
     }
 
-    /// The number that the next commit gets.
-    pub fn next_tid(&self) -> Tid {
-        self.next_tid
-    }
-
-    fn disk_block(&self, logical: u32) -> Result<(u64, u32), Error> {
-        self.runs
-            .iter()
-            .find(|r| logical >= r.logical && logical - r.logical < r.len)
-            .map(|r| {
-                (
-                    r.physical + u64::from(logical - r.logical),
-                    r.len - (logical - r.logical),
-                )
-            })
-            .ok_or(Error::Corrupt("the journal points outside itself"))
-    }
-
-    fn offset(&self, block: u64) -> u64 {
-        block.saturating_mul(self.block_bytes as u64)
-    }
-
-    fn read_log<D: Disk>(&self, disk: &D, logical: u32, out: &mut [u8]) -> Result<(), Error> {
-        let (block, _) = self.disk_block(logical)?;
-        Ok(disk.read(self.offset(block), out)?)
-    }
-
-    /// Writes consecutive blocks of the log, in as few pieces as their places allow.
-    fn write_log<D: Disk>(&self, disk: &D, mut logical: u32, mut bytes: &[u8]) -> Result<(), Error> {
-        while !bytes.is_empty() {
-            let (block, run) = self.disk_block(logical)?;
-            let blocks = (bytes.len() / self.block_bytes).min(run as usize);
-            let n = (blocks * self.block_bytes).min(bytes.len());
-            let (now, later) = bytes.split_at_checked(n).unwrap_or((bytes, &[]));
-            if now.is_empty() {
-                return Err(Error::Corrupt("the journal's writes are not whole blocks"));
-            }
-            disk.write(self.offset(block), now)?;
-            bytes = later;
-            logical += blocks as u32;
-        }
-        Ok(())
-    }
-
-    fn write_head<D: Disk>(&mut self, disk: &D) -> Result<(), Error> {
-        let (block, _) = self.disk_block(0)?;
-        let bytes = self.head.seal(self.block_bytes)?;
-        Ok(disk.write_through(self.offset(block), &bytes)?)
-    }
-
-    fn advance(&self, logical: u32, by: u32) -> u32 {
-        let at = logical + by;
-        if at >= self.head.len { at - self.usable() } else { at }
-    }
-
-    /// Commits a transaction: `blocks` with their new content, `revokes`: blocks that are no metadata any more. Returns
-    /// when it will survive anything.
-    ///
-    /// A revoked block must not be written by anybody before this returns. `now_ns` is the time since 1970.
+    /// Notes on the disk that the file system met an error, `errno` as Linux numbers it, positive. No commits are taken
+    /// any more; what is committed stays in the log for the next mount.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] when the transaction is larger than [`transaction_blocks_max`](Self::transaction_blocks_max)
-    /// allows; [`Error::Disk`]: the journal is aborted then, as nobody knows what is on the disk.
-    pub fn commit<D: Disk>(
-        &mut self,
-        disk: &D,
-        blocks: Vec<(u64, Content)>,
-        revokes: &[u64],
-        now_ns: i64,
-    ) -> Result<Tid, Error> {
-        if self.is_aborted {
-            return Err(Error::ReadOnly);
-        }
-        let result = self.try_commit(disk, blocks, revokes, now_ns);
-        if matches!(result, Err(Error::Disk(_))) {
-            self.is_aborted = true;
-        }
-        result
+    /// [`Error::Disk`]; the journal is stopped all the same.
+    pub fn abort<D: Disk>(&mut self, disk: &D, errno: u32) -> Result<(), Error> {
+        self.is_stopped = true;
+        let mut superblock = self.superblock.clone();
+        superblock.set_errno(0i32.wrapping_sub_unsigned(errno))?;
+        self.write_superblock(disk, superblock)
     }
 
-    fn try_commit<D: Disk>(
-        &mut self,
-        disk: &D,
-        blocks: Vec<(u64, Content)>,
-        revokes: &[u64],
-        now_ns: i64,
-    ) -> Result<Tid, Error> {
-        let f = self.head.features();
-        let tags_a_block = f.tags_a_block(self.block_bytes);
-        let revokes_a_block = f.revokes_a_block(self.block_bytes);
-        let needed = blocks.len() + blocks.len().div_ceil(tags_a_block) + revokes.len().div_ceil(revokes_a_block) + 1;
-        let needed = u32::try_from(needed).map_err(|_| Error::NoSpace)?;
-        // One block stays free, so that a full log is not taken for an empty one.
-        if needed >= self.usable() {
-            return Err(Error::NoSpace);
-        }
-        if self.free() <= needed {
-            self.checkpoint(disk)?;
-        }
-        let tid = self.next_tid;
-        if self.head.start == 0 {
-            // The first transaction of an empty log: recovery must find it.
-            self.head.start = self.next_block;
-            self.head.sequence = tid.0;
-            self.write_head(disk)?;
-        }
-        let begin = self.next_block;
-        let mut out = Batch {
-            at: begin,
-            bytes: Vec::new(),
-        };
-        for chunk in revokes.chunks(revokes_a_block) {
-            let block = f.revoke_block(self.block_bytes, tid, chunk)?;
-            self.emit(disk, &mut out, &block)?;
-        }
-        let mut crc1 = !0;
-        for chunk in blocks.chunks(tags_a_block) {
-            let mut tags = Vec::with_capacity(chunk.len());
-            let mut contents = Vec::with_capacity(chunk.len());
-            for (home, content) in chunk {
-                if content.len() != self.block_bytes {
-                    return Err(Error::Corrupt("a block of a transaction has another size"));
-                }
-                let (bytes, is_escaped) = format::escape(content);
-                tags.push(Tag {
-                    home: *home,
-                    is_escaped,
-                    checksum: f.tag_checksum(tid, &bytes),
-                });
-                contents.push(bytes);
-            }
-            let descriptor = f.descriptor_block(self.block_bytes, tid, &tags)?;
-            crc1 = f.first_checksum(crc1, &descriptor);
-            self.emit(disk, &mut out, &descriptor)?;
-            for bytes in &contents {
-                crc1 = f.first_checksum(crc1, bytes);
-                self.emit(disk, &mut out, bytes)?;
-            }
-        }
-        self.flush_batch(disk, &mut out)?;
-        disk.flush()?;
-        let commit = f.commit_block(self.block_bytes, tid, now_ns, crc1)?;
-        let (block, _) = self.disk_block(out.at)?;
-        disk.write_through(self.offset(block), &commit)?;
-        self.next_block = self.advance(out.at, 1);
-        self.next_tid = tid.next();
-        self.live.push((begin, tid));
-        for block in revokes {
-            self.pending.remove(block);
-        }
-        self.pending.extend(blocks);
-        Ok(tid)
-    }
-
-    fn emit<D: Disk>(&self, disk: &D, out: &mut Batch, block: &[u8]) -> Result<(), Error> {
-        out.bytes.extend_from_slice(block);
-        let n = (out.bytes.len() / self.block_bytes) as u32;
-        if n as usize >= BATCH || out.at + n >= self.head.len {
-            self.flush_batch(disk, out)?;
-        }
-        Ok(())
-    }
-
-    fn flush_batch<D: Disk>(&self, disk: &D, out: &mut Batch) -> Result<(), Error> {
-        let n = (out.bytes.len() / self.block_bytes) as u32;
-        self.write_log(disk, out.at, &out.bytes)?;
-        out.at = self.advance(out.at, n);
-        out.bytes.clear();
-        Ok(())
-    }
-
-    /// Writes everything that is committed to its home, and empties the log.
+    /// Forgets the error that was noted; when its note has been taken over into the file system's superblock.
     ///
     /// # Errors
-    /// [`Error::Disk`]: the journal is aborted then.
-    pub fn checkpoint<D: Disk>(&mut self, disk: &D) -> Result<(), Error> {
-        if self.is_aborted {
-            return Err(Error::ReadOnly);
-        }
-        let result = self.try_checkpoint(disk);
-        self.is_aborted |= result.is_err();
-        result
-    }
-
-    fn try_checkpoint<D: Disk>(&mut self, disk: &D) -> Result<(), Error> {
-        if self.live.is_empty() && self.pending.is_empty() && self.head.start == 0 {
+    /// [`Error::Disk`].
+    pub fn clear_errno<D: Disk>(&mut self, disk: &D) -> Result<(), Error> {
+        if self.superblock.errno() == 0 {
             return Ok(());
         }
-        let mut piece: Vec<u8> = Vec::new();
-        let mut piece_at = 0;
-        for (block, content) in &self.pending {
-            let blocks = (piece.len() / self.block_bytes) as u64;
-            if !piece.is_empty() && (piece_at + blocks != *block || blocks as usize >= BATCH) {
-                disk.write(self.offset(piece_at), &piece)?;
-                piece.clear();
-            }
-            if piece.is_empty() {
-                piece_at = *block;
-            }
-            piece.extend_from_slice(content);
-        }
-        if !piece.is_empty() {
-            disk.write(self.offset(piece_at), &piece)?;
-        }
-        disk.flush()?;
-        self.live.clear();
-        self.head.start = 0;
-        self.head.sequence = self.next_tid.0;
-        self.write_head(disk)?;
-        self.pending.clear();
-        Ok(())
+        let mut superblock = self.superblock.clone();
+        superblock.set_errno(0)?;
+        self.write_superblock(disk, superblock)
     }
 
-    /// Brings everything home and leaves an empty log.
+    /// Ends the journal's use: everything goes home, and the log is marked empty. Nothing is done to a stopped journal.
     ///
     /// # Errors
-    /// As [`checkpoint`](Self::checkpoint).
+    /// [`Error::Disk`]; the log is then still to be recovered. [`Error::ReadOnly`] for a stopped journal,
+    /// [`Error::Invalid`] before recovery.
     pub fn close<D: Disk>(&mut self, disk: &D) -> Result<(), Error> {
-        self.checkpoint(disk)
-    }
-
-    /// Takes no more transactions, and leaves a note of why for whoever opens the journal next: a negative errno.
-    pub fn abort<D: Disk>(&mut self, disk: &D, errno: i32) {
-        if !self.is_aborted {
-            self.is_aborted = true;
-            self.head.errno = errno;
-            // Without it recovery works all the same.
-            let _ = self.write_head(disk);
+        if self.is_unclean {
+            return Err(Error::Invalid);
         }
+        self.checkpoint(disk, Extent::All)?;
+        if self.superblock.start() == 0 {
+            return Ok(());
+        }
+        let result = self.write_tail(disk, 0, self.next);
+        self.is_stopped |= result.is_err();
+        result
     }
 
-    /// Whether it takes no more transactions.
-    pub fn is_aborted(&self) -> bool {
-        self.is_aborted
+    fn format(&self) -> Format {
+        Format::new(&self.superblock, self.place.block_bytes)
     }
-}
 
-/// Blocks of the log that are not written yet.
-struct Batch {
-    at: u32,
-    bytes: Vec<u8>,
+    /// Blocks of the log that transactions may fill: all but one, so that a full ring is not taken for an empty one.
+    fn usable(&self) -> u32 {
+        (self.superblock.last - self.superblock.first).saturating_sub(1)
+    }
+
+    /// The block of the log `count` after `at`, around the end.
+    fn after(&self, at: u32, count: u32) -> u32 {
+        let (first, last) = (self.superblock.first, self.superblock.last);
+        let size = u64::from(last - first);
+        let skip = (u64::from(at.saturating_sub(first)) + u64::from(count)) % size;
+        first + fields::low(skip)
+    }
+
+    /// Says on the disk where the log begins. A sector is written whole or not at all, and all that changes is in one.
+    fn write_tail<D: Disk>(&mut self, disk: &D, start: u32, tid: Tid) -> Result<(), Error> {
+        let mut superblock = self.superblock.clone();
+        superblock.set_tail(start, tid.0)?;
+        self.write_superblock(disk, superblock)
+    }
+
+    fn write_superblock<D: Disk>(&mut self, disk: &D, superblock: Superblock) -> Result<(), Error> {
+        let (first, _) = self.place.find(0)?;
+        disk.write_through(self.place.offset(first), superblock.bytes())?;
+        self.superblock = superblock;
+        Ok(())
+    }
 }

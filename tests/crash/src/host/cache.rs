@@ -1,7 +1,7 @@
 //! A page cache as small as can be: the content of files that are in use, and which of their blocks are dirty.
 
-use super::NOW_NS;
-use sis_ext4::{Disk, Error, State, Volume};
+use super::NOW;
+use sis_ext4::{Disk, Error, Ino, Source, State, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A file's content in memory.
@@ -14,10 +14,10 @@ struct File {
 
 /// The content of all files, by inode.
 #[derive(Debug, Default)]
-pub(super) struct Cache(BTreeMap<u32, File>);
+pub(super) struct Cache(BTreeMap<Ino, File>);
 
 impl Cache {
-    fn file<D: Disk>(&mut self, volume: &mut Volume<D>, ino: u32) -> Result<&mut File, Error> {
+    fn file<D: Disk>(&mut self, volume: &mut Volume<D>, ino: Ino) -> Result<&mut File, Error> {
         match self.0.entry(ino) {
             std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
             std::collections::btree_map::Entry::Vacant(entry) => {
@@ -34,14 +34,14 @@ impl Cache {
     fn block<'a, D: Disk>(
         volume: &mut Volume<D>,
         file: &'a mut File,
-        ino: u32,
+        ino: Ino,
         number: u32,
     ) -> Result<&'a mut Vec<u8>, Error> {
         if !file.blocks.contains_key(&number) {
             let mut bytes = vec![0; volume.block_bytes()];
-            let mapping = volume.map(ino, number, 1)?;
+            let mapping = volume.map(ino, u64::from(number), 1)?;
             if mapping.state == State::Written {
-                volume.disk().read(mapping.start * bytes.len() as u64, &mut bytes)?;
+                volume.disk().read(mapping.physical * bytes.len() as u64, &mut bytes)?;
                 // What is behind the end of the file is nobody's.
                 let start = u64::from(number) * bytes.len() as u64;
                 let inside = file.size.saturating_sub(start).min(bytes.len() as u64) as usize;
@@ -55,7 +55,7 @@ impl Cache {
     pub(super) fn write<D: Disk>(
         &mut self,
         volume: &mut Volume<D>,
-        ino: u32,
+        ino: Ino,
         offset: u64,
         data: &[u8],
     ) -> Result<(), Error> {
@@ -76,7 +76,7 @@ impl Cache {
         Ok(())
     }
 
-    pub(super) fn read<D: Disk>(&mut self, volume: &mut Volume<D>, ino: u32) -> Result<Vec<u8>, Error> {
+    pub(super) fn read<D: Disk>(&mut self, volume: &mut Volume<D>, ino: Ino) -> Result<Vec<u8>, Error> {
         let bytes = volume.block_bytes() as u64;
         let file = self.file(volume, ino)?;
         let mut out = Vec::new();
@@ -89,7 +89,7 @@ impl Cache {
     }
 
     /// truncate(2). What is in the last block behind the new end is cleared, and on the disk before anything grows again.
-    pub(super) fn truncate<D: Disk>(&mut self, volume: &mut Volume<D>, ino: u32, size: u64) -> Result<(), Error> {
+    pub(super) fn truncate<D: Disk>(&mut self, volume: &mut Volume<D>, ino: Ino, size: u64) -> Result<(), Error> {
         let bytes = volume.block_bytes() as u64;
         let file = self.file(volume, ino)?;
         if size < file.size {
@@ -104,14 +104,14 @@ impl Cache {
             }
         }
         file.size = size;
-        volume.truncate(ino, size, NOW_NS)
+        volume.truncate(ino, size, NOW)
     }
 
     /// Writes back some of a file's dirty blocks: those that `is_due`.
     pub(super) fn write_back<D: Disk>(
         &mut self,
         volume: &mut Volume<D>,
-        ino: u32,
+        ino: Ino,
         mut is_due: impl FnMut(u32) -> bool,
     ) -> Result<(), Error> {
         let bytes = volume.block_bytes() as u64;
@@ -120,24 +120,28 @@ impl Cache {
         };
         let due: Vec<u32> = file.dirty.iter().copied().filter(|number| is_due(*number)).collect();
         for number in due {
-            let mapping = volume.allocate(ino, number, 1, NOW_NS)?;
+            let place = volume.allocate(ino, u64::from(number), 1, Source::Free)?;
+            let place = place.first().ok_or(Error::Invalid)?;
             let block = file.blocks.get(&number).ok_or(Error::Invalid)?;
-            volume.disk().write(mapping.start * bytes, block)?;
-            let end = ((u64::from(number) + 1) * bytes).min(file.size);
-            volume.mark_written(ino, number, 1, Some(end), NOW_NS)?;
+            volume.disk().write(place.physical * bytes, block)?;
+            // Content that waits must lie behind the size that the disk knows.
+            let waits = file.dirty.iter().find(|other| **other != number);
+            let end = waits.map_or(file.size, |other| u64::from(*other) * bytes);
+            let end = ((u64::from(number) + 1) * bytes).min(file.size).min(end);
+            volume.mark_written(ino, u64::from(number), 1, end, NOW)?;
             file.dirty.remove(&number);
         }
-        if file.dirty.is_empty() {
-            volume.extend(ino, file.size, NOW_NS)?;
+        if file.dirty.is_empty() && volume.inode(ino)?.size < file.size {
+            volume.truncate(ino, file.size, NOW)?;
         }
         Ok(())
     }
 
-    pub(super) fn forget(&mut self, ino: u32) {
+    pub(super) fn forget(&mut self, ino: Ino) {
         self.0.remove(&ino);
     }
 
-    pub(super) fn inodes(&self) -> Vec<u32> {
+    pub(super) fn inodes(&self) -> Vec<Ino> {
         self.0.keys().copied().collect()
     }
 }

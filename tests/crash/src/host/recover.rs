@@ -1,12 +1,12 @@
 //! Recovery by mounting a state in this process.
 
-use super::NOW_NS;
+use super::NOW;
 use super::cache::Cache;
 use super::disk::Scratch;
 use crate::check::Loss;
 use crate::disk::Disk;
 use crate::states::Run;
-use sis_ext4::{Error, Kind, ROOT, Volume};
+use sis_ext4::{Error, Ino, Kind, MountOptions, Volume};
 use sis_workload::{Found, expect, folder};
 
 /// Mounts what is on `disk`, looks at all that the runs must have left, unmounts: what is on the disk then.
@@ -15,14 +15,13 @@ use sis_workload::{Found, expect, folder};
 /// What is lost, or that it does not mount.
 pub fn recover(disk: Disk, runs: &[Run]) -> Result<Disk, Loss> {
     let scratch = Scratch::new(disk);
-    let mounted = Volume::mount(scratch.clone(), false, NOW_NS);
+    let mounted = Volume::mount(scratch.clone(), &MountOptions::default(), NOW);
     let (mut volume, _) = mounted.map_err(|error| Loss::Mount(error.to_string()))?;
     for run in runs {
         look(&mut volume, run)?;
     }
-    volume
-        .unmount(NOW_NS)
-        .map_err(|error| Loss::Mount(format!("unmounting: {error}")))?;
+    let (_, unmounted) = volume.unmount(NOW);
+    unmounted.map_err(|error| Loss::Mount(format!("unmounting: {error}")))?;
     Ok(scratch.disk())
 }
 
@@ -32,8 +31,8 @@ fn look(volume: &mut Volume<Scratch>, run: &Run) -> Result<(), Loss> {
         if !reached.has_begun {
             continue;
         }
-        let found = match volume.lookup(ROOT, folder(seed, worker).as_bytes()) {
-            Ok(ino) => {
+        let found = match volume.lookup(Ino::ROOT, folder(seed, worker).as_bytes()) {
+            Ok((ino, _)) => {
                 let mut found = Found::new();
                 collect(volume, ino, "", &mut found).map(|()| found)
             }
@@ -51,9 +50,9 @@ fn look(volume: &mut Volume<Scratch>, run: &Run) -> Result<(), Loss> {
     Ok(())
 }
 
-fn collect(volume: &mut Volume<Scratch>, directory: u32, relative: &str, found: &mut Found) -> Result<(), Error> {
+fn collect(volume: &mut Volume<Scratch>, directory: Ino, relative: &str, found: &mut Found) -> Result<(), Error> {
     let mut names = Vec::new();
-    volume.read_dir(directory, 0, |entry| {
+    volume.read_dir(directory, 0, &mut |entry| {
         names.push((String::from_utf8_lossy(entry.name).into_owned(), entry.ino));
         true
     })?;

@@ -1,12 +1,12 @@
 //! The workers' plans, a step here and a step there, with write-back and commits in between.
 
-use super::NOW_NS;
+use super::NOW;
 use super::cache::Cache;
 use super::disk::Recorded;
 use crate::disk::Disk;
 use crate::states::Run;
 use crate::trace::{Recorder, Trace};
-use sis_ext4::{Disk as _, Error, NewFile, Owner, ROOT, Rename, Volume};
+use sis_ext4::{Device, Disk as _, Error, Ino, Kind as FileKind, MountOptions, NewFile, RenameMode, Volume};
 use sis_workload::content::{Author, fill};
 use sis_workload::{Kind, Op, Plan, Random, Record, Step, Tree, folder};
 use std::collections::VecDeque;
@@ -53,7 +53,7 @@ struct Worker {
     plan: Plan,
     steps: VecDeque<Step>,
     tree: Tree,
-    folder: u32,
+    folder: Ino,
 }
 
 struct Machine {
@@ -72,7 +72,7 @@ impl HostLoad {
     /// [`HostError`].
     pub fn record_on(&self, disk: Disk, earlier: Vec<Run>) -> Result<Trace, HostError> {
         let recorder = Arc::new(Recorder::new(disk, self.seed).after(earlier));
-        let mounted = Volume::mount(Recorded(Arc::clone(&recorder)), false, NOW_NS);
+        let mounted = Volume::mount(Recorded(Arc::clone(&recorder)), &MountOptions::default(), NOW);
         let (volume, _) = mounted.map_err(|error| HostError::Mount(error.to_string()))?;
         let mut machine = Machine {
             volume,
@@ -85,7 +85,7 @@ impl HostLoad {
         let mut workers = Vec::new();
         for number in 0..self.workers {
             let name = folder(self.seed, number);
-            let folder = machine.create(ROOT, &name, &NewFile::Directory)?;
+            let folder = machine.create(Ino::ROOT, &name, FileKind::Directory)?;
             machine.commit()?;
             machine.log(number, Kind::Begin, 0);
             workers.push(Worker {
@@ -119,18 +119,20 @@ impl Machine {
         self.recorder.log(&record.to_bytes());
     }
 
-    fn create(&mut self, directory: u32, name: &str, what: &NewFile<'_>) -> Result<u32, Error> {
-        let owner = Owner {
+    fn create(&mut self, directory: Ino, name: &str, kind: FileKind) -> Result<Ino, Error> {
+        let new = NewFile {
+            kind,
+            permissions: 0o644,
             uid: 0,
             gid: 0,
-            mode: 0o644,
+            device: Device::default(),
         };
-        self.volume.create(directory, name.as_bytes(), what, owner, NOW_NS)
+        Ok(self.volume.create(directory, name.as_bytes(), &new, NOW)?.ino)
     }
 
     /// What fsync(2) does last: the device's flush in any case.
     fn commit(&mut self) -> Result<(), Error> {
-        self.volume.commit(NOW_NS)?;
+        self.volume.commit(NOW)?;
         Ok(self.volume.disk().flush()?)
     }
 
@@ -158,30 +160,30 @@ impl Machine {
     }
 
     /// The directory that holds `path`, and its last name.
-    fn place<'a>(&mut self, worker: &Worker, path: &'a str) -> Result<(u32, &'a [u8]), Error> {
+    fn place<'a>(&mut self, worker: &Worker, path: &'a str) -> Result<(Ino, &'a [u8]), Error> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         let mut directory = worker.folder;
         for part in parent.split('/').filter(|part| !part.is_empty()) {
-            directory = self.volume.lookup(directory, part.as_bytes())?;
+            directory = self.volume.lookup(directory, part.as_bytes())?.0;
         }
         Ok((directory, name.as_bytes()))
     }
 
-    fn find(&mut self, worker: &Worker, path: &str) -> Result<u32, Error> {
+    fn find(&mut self, worker: &Worker, path: &str) -> Result<Ino, Error> {
         let (directory, name) = self.place(worker, path)?;
-        self.volume.lookup(directory, name)
+        Ok(self.volume.lookup(directory, name)?.0)
     }
 
     fn carry_out(&mut self, worker: &Worker, number: u64, op: &Op) -> Result<(), Error> {
         match op {
             Op::Create { path, .. } | Op::MakeDirectory { path } => {
                 let what = if matches!(op, Op::Create { .. }) {
-                    NewFile::Regular
+                    FileKind::Regular
                 } else {
-                    NewFile::Directory
+                    FileKind::Directory
                 };
                 let (directory, name) = self.place(worker, path)?;
-                self.create(directory, &String::from_utf8_lossy(name), &what)?;
+                self.create(directory, &String::from_utf8_lossy(name), what)?;
             }
             Op::Write { path, offset, length } | Op::MapWrite { path, offset, length } => {
                 let ino = self.find(worker, path)?;
@@ -201,25 +203,27 @@ impl Machine {
             Op::Rename { from, to } => {
                 let from = self.place(worker, from)?;
                 let to = self.place(worker, to)?;
-                if let Some(gone) = self.volume.rename(from, to, Rename::Replace, NOW_NS)? {
-                    self.evict(gone)?;
+                let replaced = self.volume.rename(from, to, RenameMode::Replace, NOW)?;
+                if let Some(gone) = replaced.filter(|gone| gone.was_last) {
+                    self.evict(gone.ino)?;
                 }
             }
             Op::Link { from, to } => {
                 let ino = self.find(worker, from)?;
                 let (directory, name) = self.place(worker, to)?;
-                self.volume.link(directory, name, ino, NOW_NS)?;
+                self.volume.link(ino, directory, name, NOW)?;
             }
             Op::Unlink { path } => {
                 let (directory, name) = self.place(worker, path)?;
-                if let (ino, true) = self.volume.unlink(directory, name, NOW_NS)? {
-                    self.evict(ino)?;
+                let gone = self.volume.unlink(directory, name, NOW)?;
+                if gone.was_last {
+                    self.evict(gone.ino)?;
                 }
             }
             Op::RemoveDirectory { path } => {
                 let (directory, name) = self.place(worker, path)?;
-                let ino = self.volume.rmdir(directory, name, NOW_NS)?;
-                self.evict(ino)?;
+                let gone = self.volume.rmdir(directory, name, NOW)?;
+                self.evict(gone.ino)?;
             }
             Op::SyncFile { path, .. } | Op::SyncMap { path } => {
                 let ino = self.find(worker, path)?;
@@ -239,9 +243,9 @@ impl Machine {
         Ok(())
     }
 
-    fn evict(&mut self, ino: u32) -> Result<(), Error> {
+    fn evict(&mut self, ino: Ino) -> Result<(), Error> {
         self.cache.forget(ino);
-        self.volume.evict(ino, NOW_NS)
+        self.volume.evict(ino, NOW)
     }
 
     /// Write-back and the commit timer, whenever they like.
@@ -256,10 +260,7 @@ impl Machine {
             }
         }
         if self.random.chance(1, 8) {
-            self.volume.commit(NOW_NS)?;
-        }
-        if self.random.chance(1, 40) {
-            self.volume.checkpoint()?;
+            self.volume.commit(NOW)?;
         }
         if self.random.chance(1, 10) {
             // Memory gets scarce: clean content is read again.

@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use sis_netstack::packet::{self, ETHERNET, IpHeader, IpOut, TCP, set_tos, tcp_flags};
@@ -24,6 +25,10 @@ pub(crate) type ConnId = u64;
 const SECOND_NS: u64 = 1_000_000_000;
 /// Connections at most, for each 128 MiB of memory.
 const MOST_EACH: usize = 128;
+/// All connections' buffers have this part of memory; after that new ones get small buffers (as Linux does from `tcp_mem` on).
+const BUFFER_PART: usize = 16;
+/// Those.
+const SMALL_BUFFER: usize = 16 * 1024;
 /// How long a SYN is repeated (tcp_syn_retries = 6).
 const CONNECT_NS: u64 = 127 * SECOND_NS;
 /// How long the answer to a SYN is repeated (tcp_synack_retries = 4 or so: less than Linux, as each holds buffers).
@@ -58,6 +63,10 @@ struct Entry {
     silence_ns: u64,
     keeps_alive: bool,
     is_orphan: bool,
+    /// What its buffers take.
+    buffer_bytes: usize,
+    /// Segments came that it has not answered yet: it is in [`Connections::touched`].
+    is_touched: bool,
     tos: u8,
 }
 
@@ -66,6 +75,10 @@ pub(crate) struct Connections {
     all: BTreeMap<ConnId, Entry>,
     by_address: BTreeMap<(SocketAddr, SocketAddr), ConnId>,
     timers: BTreeSet<(u64, ConnId)>,
+    /// Those that segments came for in this burst.
+    touched: Vec<ConnId>,
+    /// What the buffers of all of them take.
+    buffer_bytes: usize,
     next: ConnId,
 }
 
@@ -73,8 +86,8 @@ pub(crate) struct Connections {
 pub(crate) struct Opening {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
-    pub(crate) receive_bytes: usize,
-    pub(crate) send_bytes: usize,
+    /// Wished sizes of the receive and the send buffer.
+    pub(crate) buffers: (usize, usize),
 }
 
 impl Connections {
@@ -83,6 +96,8 @@ impl Connections {
             all: BTreeMap::new(),
             by_address: BTreeMap::new(),
             timers: BTreeSet::new(),
+            touched: Vec::new(),
+            buffer_bytes: 0,
             next: 1,
         }
     }
@@ -97,7 +112,24 @@ impl Connections {
         self.all.len() < (each.max(1)).saturating_mul(MOST_EACH)
     }
 
-    fn insert(&mut self, conn: Connection, socket: &Arc<TcpSocket>, listener: Option<&Arc<Listener>>) -> ConnId {
+    /// The sizes of a new connection's buffers: those that are wished for while there is memory for them.
+    fn buffers(&self, (receive, send): (usize, usize)) -> (usize, usize) {
+        let most = sis_machine::mm::frames::total_frames() * (sis_machine::mm::PAGE_SIZE / BUFFER_PART);
+        if self.buffer_bytes.saturating_add(receive).saturating_add(send) <= most {
+            (receive, send)
+        } else {
+            (receive.min(SMALL_BUFFER), send.min(SMALL_BUFFER))
+        }
+    }
+
+    fn insert(
+        &mut self,
+        conn: Connection,
+        buffer_bytes: usize,
+        socket: &Arc<TcpSocket>,
+        listener: Option<&Arc<Listener>>,
+    ) -> ConnId {
+        self.buffer_bytes += buffer_bytes;
         let id = self.next;
         self.next += 1;
         let now = time::now_ns();
@@ -114,6 +146,8 @@ impl Connections {
             silence_ns: SILENCE_NS,
             keeps_alive: false,
             is_orphan: false,
+            buffer_bytes,
+            is_touched: false,
             tos: 0,
         };
         self.all.insert(id, entry);
@@ -135,6 +169,7 @@ impl Connections {
     fn forget(&mut self, id: ConnId) -> Option<Entry> {
         let e = self.all.remove(&id)?;
         self.timers.remove(&(e.due_ns, id));
+        self.buffer_bytes = self.buffer_bytes.saturating_sub(e.buffer_bytes);
         let key = (e.conn.local(), e.conn.remote());
         if self.by_address.get(&key) == Some(&id) {
             self.by_address.remove(&key);
@@ -164,11 +199,12 @@ pub(crate) fn connect(stack: &mut Stack, how: &Opening, socket: &Arc<TcpSocket>)
         .interface(hop.iface)
         .filter(|i| i.is_up())
         .ok_or(Errno::ENETUNREACH)?;
+    let (receive_bytes, send_bytes) = stack.connections.buffers(how.buffers);
     let setup = Setup {
         local: how.local,
         remote: how.remote,
-        receive_bytes: how.receive_bytes,
-        send_bytes: how.send_bytes,
+        receive_bytes,
+        send_bytes,
         mtu: iface.mtu,
         seed: random_u64(),
     };
@@ -181,7 +217,7 @@ pub(crate) fn connect(stack: &mut Stack, how: &Opening, socket: &Arc<TcpSocket>)
     let now = time::now_ns();
     // The addresses were checked: it is memory that is missing.
     let conn = Connection::connect(&setup, now).ok_or(Errno::ENOBUFS)?;
-    let id = stack.connections.insert(conn, socket, None);
+    let id = stack.connections.insert(conn, receive_bytes + send_bytes, socket, None);
     settle(stack, now, id);
     Ok(id)
 }
@@ -284,17 +320,41 @@ pub(crate) fn input(stack: &mut Stack, now: u64, index: u32, ip: &IpHeader, whol
         return;
     };
     let mut out = Packets::new();
-    if let Some(e) = stack.connections.all.get_mut(&id) {
-        e.heard_ns = now;
-        e.conn.process(now, whole, &mut out);
-    }
+    let Some(e) = stack.connections.all.get_mut(&id) else {
+        return;
+    };
+    e.heard_ns = now;
+    e.conn.process(now, whole, &mut out);
+    // A SYN that was not one leaves nothing behind.
+    let is_void = known.is_none() && e.embryo.is_some() && e.conn.state() == State::Listen;
+    // What it has to say is said when the burst is over: one acknowledgement for all of it, as where a network card merges segments (GRO).
+    // When the state changes nothing waits, so that nobody sees two changes as one.
+    let is_changed = e.conn.state() != e.seen.state;
+    let is_first = !is_void && !is_changed && !core::mem::replace(&mut e.is_touched, true);
     emit(stack, id, remote.ip(), out);
-    settle(stack, now, id);
-    // A SYN that was not one (a wrong checksum, say) leaves nothing behind.
-    let is_void = |e: &Entry| e.embryo.is_some() && e.conn.state() == State::Listen;
-    if known.is_none() && stack.connections.all.get(&id).is_some_and(is_void) {
+    if is_void {
         discard_embryo(stack, id);
+    } else if is_changed {
+        settle(stack, now, id);
+    } else if is_first {
+        stack.connections.touched.push(id);
     }
+}
+
+/// Lets the connections that segments came for answer; whether there were any.
+pub(crate) fn settle_touched(stack: &mut Stack) -> bool {
+    let touched = core::mem::take(&mut stack.connections.touched);
+    if touched.is_empty() {
+        return false;
+    }
+    let now = time::now_ns();
+    for id in touched {
+        if let Some(e) = stack.connections.all.get_mut(&id) {
+            e.is_touched = false;
+            settle(stack, now, id);
+        }
+    }
+    true
 }
 
 /// Forgets a handshake that came to nothing.
@@ -319,7 +379,7 @@ fn welcome(stack: &mut Stack, now: u64, index: u32, local: SocketAddr, remote: S
         return None;
     }
     let mtu = stack.interface(index)?.mtu;
-    let (receive_bytes, send_bytes) = parent.buffer_sizes();
+    let (receive_bytes, send_bytes) = stack.connections.buffers(parent.buffer_sizes());
     let setup = Setup {
         local,
         remote,
@@ -333,7 +393,9 @@ fn welcome(stack: &mut Stack, now: u64, index: u32, local: SocketAddr, remote: S
         return None;
     };
     let socket = TcpSocket::accepted(&parent, local, remote);
-    let id = stack.connections.insert(conn, &socket, Some(&listener));
+    let id = stack
+        .connections
+        .insert(conn, receive_bytes + send_bytes, &socket, Some(&listener));
     socket.set_connection(id);
     Some(id)
 }

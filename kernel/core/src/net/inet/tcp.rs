@@ -34,8 +34,11 @@ const SOL_TCP: i32 = 6;
 const MAX_BACKLOG: usize = 4096;
 /// Bytes moved between a program and a connection at once.
 const CHUNK: usize = 16 * 1024;
-/// Bytes of a connection's buffers unless SO_RCVBUF and SO_SNDBUF say otherwise.
-const BUFFER: usize = 64 * 1024;
+/// Bytes of a connection's buffers unless SO_RCVBUF and SO_SNDBUF say otherwise: twice the window of a peer without window scaling, so that it
+/// stays open while a program is about to read (Linux begins with as much, `tcp_rmem`).
+const BUFFER: usize = 128 * 1024;
+/// The most that they may say (twice `net.core.rmem_max`, as Linux doubles what is asked for).
+const MAX_BUFFER: usize = 425_984;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// TCP_* numbers.
@@ -247,7 +250,7 @@ impl TcpSocket {
             if v == DEFAULT_BUFFER {
                 BUFFER
             } else {
-                v.clamp(4096, 4 * BUFFER)
+                v.clamp(4096, MAX_BUFFER)
             }
         };
         let (r, s) = (&self.common.receive_bytes, &self.common.send_bytes);
@@ -360,12 +363,10 @@ impl TcpSocket {
             return self.connect_here(local, to);
         }
         let me = self.me.upgrade().ok_or(Errno::EINVAL)?;
-        let (receive_bytes, send_bytes) = self.buffer_sizes();
         let how = Opening {
             local,
             remote: to,
-            receive_bytes,
-            send_bytes,
+            buffers: self.buffer_sizes(),
         };
         let id = stack::with(|s| connections::connect(s, &how, &me))?;
         self.set_connection(id);

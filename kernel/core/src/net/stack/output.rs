@@ -133,8 +133,16 @@ impl Stack {
             self.queue(index, frame);
             return;
         }
-        if device.transmit(&frame) == Err(TxError::Full) {
+        let sent = device.transmit(&frame);
+        self.note_unflushed(index);
+        if sent == Err(TxError::Full) {
             self.queue(index, frame);
+        }
+    }
+
+    fn note_unflushed(&mut self, index: u32) {
+        if let Some(i) = self.interface_mut(index) {
+            i.is_unflushed = true;
         }
     }
 
@@ -151,7 +159,9 @@ impl Stack {
             let Some(device) = self.interface(index).and_then(|i| i.device) else {
                 continue;
             };
-            if device.transmit(&frame) == Err(TxError::Full) {
+            let sent = device.transmit(&frame);
+            self.note_unflushed(index);
+            if sent == Err(TxError::Full) {
                 self.backlog.push_front((index, frame));
                 return;
             }
