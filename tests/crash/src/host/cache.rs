@@ -118,16 +118,22 @@ impl Cache {
         let Some(file) = self.0.get_mut(&ino) else {
             return Ok(());
         };
-        let due: Vec<u32> = file.dirty.iter().copied().filter(|number| is_due(*number)).collect();
+        // What the size on the disk does not cover yet goes in order: nothing is behind the end, nothing waits before it.
+        let size = volume.inode(ino)?.size;
+        let mut due = Vec::new();
+        for number in &file.dirty {
+            if is_due(*number) {
+                due.push(*number);
+            } else if (u64::from(*number) + 1) * bytes > size {
+                break;
+            }
+        }
         for number in due {
             let place = volume.allocate(ino, u64::from(number), 1, Source::Free)?;
             let place = place.first().ok_or(Error::Invalid)?;
             let block = file.blocks.get(&number).ok_or(Error::Invalid)?;
             volume.disk().write(place.physical * bytes, block)?;
-            // Content that waits must lie behind the size that the disk knows.
-            let waits = file.dirty.iter().find(|other| **other != number);
-            let end = waits.map_or(file.size, |other| u64::from(*other) * bytes);
-            let end = ((u64::from(number) + 1) * bytes).min(file.size).min(end);
+            let end = ((u64::from(number) + 1) * bytes).min(file.size);
             volume.mark_written(ino, u64::from(number), 1, end, NOW)?;
             file.dirty.remove(&number);
         }
