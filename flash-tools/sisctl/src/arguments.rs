@@ -69,6 +69,8 @@ pub(crate) enum Action {
     Setup(Setup),
     /// Set up, check and test everything: lints, host tests, then whole boards under QEMU
     Test(Test),
+    /// Cut a board's power in many ways under load and look for what was lost
+    Crash(Crash),
     /// Keep a board running in the background (used by `run --headless`)
     #[command(hide = true)]
     Supervise(Run),
@@ -344,6 +346,28 @@ pub(crate) struct Test {
 pub(crate) enum Lint {
     Quick,
     Full,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Crash {
+    /// How many cuts
+    #[arg(long, default_value_t = 200)]
+    pub(crate) cuts: usize,
+    /// The first run's seed
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Debian's Linux instead of our kernel
+    #[arg(long)]
+    pub(crate) linux: bool,
+    /// Keep the images of losses in this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Boot what is in target/sis, without building
+    #[arg(long)]
+    pub(crate) no_build: bool,
+    /// More for the harness itself; `cargo sis crash -- --help` tells
+    #[arg(last = true)]
+    pub(crate) more: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -88,6 +88,18 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Need> {
             remedy: Remedy::Package("e2fsprogs"),
         },
         Need {
+            name: "sfdisk",
+            why: "makes the partition tables that cargo sis test has read",
+            state: exists("/usr/sbin/sfdisk"),
+            remedy: Remedy::Package("fdisk"),
+        },
+        Need {
+            name: "sgdisk",
+            why: "makes the partition tables that cargo sis test has read",
+            state: exists("/usr/sbin/sgdisk"),
+            remedy: Remedy::Package("gdisk"),
+        },
+        Need {
             name: "Debian's arm64 packages",
             why: "BusyBox and the Pi's device tree are taken from them, unmodified",
             state: foreign_packages(),

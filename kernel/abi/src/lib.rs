@@ -5,7 +5,7 @@
 //! | [`errno`] | error numbers |
 //! | [`nr`] | system call numbers and their names |
 //! | [`fs`], [`poll`] | files: flags, modes, `stat` and its kin; readiness |
-//! | [`mm`] | memory mappings |
+//! | [`mm`], [`ipc`] | memory mappings; System V shared memory |
 //! | [`process`], [`time`], [`system`] | processes, limits, futexes; clocks; the machine as a whole, auxiliary vector |
 //! | [`signal`], [`sigframe`] | signals and their sets; the frame on the user's stack |
 //! | [`net`] | sockets, addresses, messages, interfaces |
@@ -29,6 +29,7 @@ mod macros;
 
 pub mod errno;
 pub mod fs;
+pub mod ipc;
 pub mod layout;
 pub mod mm;
 pub mod net;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, format, println, process::Command, string::String, vec::Vec};
 
-use crate::{Errno, Layout, fs, layout::Described, mm, net, nr, poll, process, sigframe, system, time, tty};
+use crate::{Errno, Layout, fs, ipc, layout::Described, mm, net, nr, poll, process, sigframe, system, time, tty};
 
 /// Headers that can be included together, and what is in them.
 struct Group {
@@ -97,6 +97,13 @@ fn groups() -> Vec<Group> {
             ],
             enumerators: std::vec![mm::MembarrierCommands::LIST],
             structures: std::vec![],
+        },
+        Group {
+            name: "System V",
+            includes: &["linux/ipc.h", "linux/shm.h", "asm/ipcbuf.h", "asm/shmbuf.h"],
+            constants: std::vec![ipc::IPC_LIST, ipc::ShmgetFlags::LIST, ipc::ShmatFlags::LIST,],
+            enumerators: std::vec![],
+            structures: std::vec![ipc::IpcPerm::DESCRIBED, ipc::ShmidDs::DESCRIBED],
         },
         Group {
             name: "polling",

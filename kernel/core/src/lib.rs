@@ -31,6 +31,7 @@ pub mod poll;
 pub mod process;
 pub mod random;
 pub mod sched;
+pub mod shm;
 pub mod syscall;
 pub mod time;
 pub mod tty;

@@ -11,6 +11,7 @@ mod paths;
 mod pipes;
 mod process;
 mod procfs;
+mod shm;
 mod signals;
 mod sockets;
 mod threads;
@@ -48,6 +49,7 @@ pub(crate) static CASES: &[&[Case]] = &[
     sockets::CASES,
     unix::CASES,
     procfs::CASES,
+    shm::CASES,
     disk::CASES,
 ];
 

@@ -10,6 +10,7 @@
 mod sys;
 mod cases;
 mod control;
+mod crash;
 mod fuzz;
 mod run;
 mod stress;
@@ -24,6 +25,8 @@ usage: sis-guest all | GROUP... | GROUP/NAME...   run cases; prints [PASS] or [F
        sis-guest stress-mem [MIB]                 touch, copy on write, free
        sis-guest leak-check [ROUNDS]              free memory before and after the two
        sis-guest control device | approve | reject | expire | auto | query | idle | oom     our control device
+       sis-guest crash-load DIRECTORY OPTIONS SEED WORKERS synced|unsynced [STEPS]   writes until the power is cut
+       sis-guest crash-recover DIRECTORY OPTIONS SEED COUNT     mounts and unmounts crash states
        sis-guest spin SECONDS | sleep SECONDS | touch MIB | crash     one simple thing
 ";
 
@@ -43,6 +46,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["control", rest @ ..] => control::command(rest),
+        ["crash-load", rest @ ..] => crash::load(rest),
+        ["crash-recover", rest @ ..] => crash::recover(rest),
         ["fuzz", rest @ ..] => fuzz::command(rest),
         [
             name @ ("stress-fork" | "stress-mem" | "leak-check" | "spin" | "sleep" | "touch" | "crash"),

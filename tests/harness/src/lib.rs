@@ -19,6 +19,7 @@
 
 mod board;
 mod boot;
+mod debian;
 mod failure;
 mod program;
 mod reference;
@@ -26,9 +27,10 @@ mod slots;
 
 pub use board::Board;
 pub use boot::Boot;
+pub use debian::{Wanted, archive_of, debian_tree};
 pub use failure::{Failure, Result};
 pub use program::guest_program;
-pub use reference::linux_kernel;
+pub use reference::{add_disk_modules, linux_kernel, linux_modules};
 pub use sis_image::root::{Archive, Node};
 pub use sis_qemu::lines::{BOOT_MARKERS, Event, LineParser};
 pub use sis_qemu::shell::Output;
@@ -56,7 +58,8 @@ pub fn build_folder(board: &str) -> PathBuf {
 }
 
 /// `limit`, stretched by the environment's `SIS_TEST_TIMEOUT_SCALE` for a slow host.
-pub(crate) fn scaled(limit: Duration) -> Duration {
+#[must_use]
+pub fn scaled(limit: Duration) -> Duration {
     let scale = std::env::var("SIS_TEST_TIMEOUT_SCALE")
         .ok()
         .and_then(|text| text.parse::<u32>().ok());

@@ -3,6 +3,7 @@
 mod approvals;
 mod build;
 pub(crate) mod console;
+mod crash;
 mod doctor;
 mod down;
 mod exec;
@@ -62,6 +63,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Action::Doctor => doctor::run(&context),
         Action::Setup(wishes) => setup::run(&context, &wishes),
         Action::Test(wishes) => test::run(&context, &wishes),
+        Action::Crash(wishes) => crash::run(&context, &wishes),
         Action::Supervise(wishes) => run::supervise(&context, &wishes),
     }
 }

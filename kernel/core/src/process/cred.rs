@@ -39,6 +39,8 @@ pub enum Capability {
     NetRaw = 13,
     /// Lock memory.
     IpcLock = 14,
+    /// Ignore permissions of System V objects.
+    IpcOwner = 15,
     /// chroot.
     SysChroot = 18,
     /// Look into other processes.

@@ -20,6 +20,7 @@ mod poll;
 mod prctl;
 mod process;
 mod sched;
+mod shm;
 mod signal;
 mod socket;
 mod stat;

@@ -15,6 +15,7 @@ static FAMILIES: &[&[Row]] = &[
     super::prctl::CALLS,
     super::process::CALLS,
     super::sched::CALLS,
+    super::shm::CALLS,
     super::signal::CALLS,
     super::socket::CALLS,
     super::system::CALLS,

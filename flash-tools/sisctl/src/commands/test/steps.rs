@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 const KERNEL_TARGET: &str = "aarch64-unknown-none-softfloat";
 /// Crates whose tests run whole boards: after the others, and by themselves.
-const BOARD_TESTS: [&str; 2] = ["sis-harness", "sis-suites"];
+const BOARD_TESTS: [&str; 3] = ["sis-harness", "sis-crash", "sis-suites"];
 
 /// The documentation is for those who work here: private items are in it, and may be linked to.
 const DOC_FLAGS: &str = "-D warnings -A rustdoc::private_intra_doc_links";
@@ -224,6 +224,7 @@ pub(super) fn all(workspace: &Workspace, wishes: &Test) -> Outcome<Vec<Step>> {
     }
     for (package, name, title) in [
         ("sis-harness", "harness", "the harness, on Linux"),
+        ("sis-crash", "crash", "power cuts"),
         ("sis-suites", "suites", "boards under QEMU"),
     ] {
         let test = ["cargo", "test", "--no-fail-fast", "-p", package, "--"];
