@@ -9,7 +9,7 @@ use super::inode::FileType;
 use super::mount::SuperBlock;
 use super::tmpfs::TmpFs;
 use super::walk::Base;
-use super::{devfs, ext4, kernel_base};
+use super::{devfs, ext4};
 use super::{procfs, sysfs};
 use crate::process::thread;
 use crate::{Errno, Result, block};
@@ -72,8 +72,11 @@ const BUILT_IN: &[Kind] = &[
 
 /// The disk or partition whose node is at a path.
 fn device(source: &str) -> Result<Arc<block::Volume>> {
-    let base = thread::try_current().map_or_else(kernel_base, |t| Base::of(&t));
-    let node = base.resolve(source.as_bytes(), true)?;
+    let Some(thread) = thread::try_current() else {
+        // The kernel itself, before there are nodes.
+        return block::named(source).ok_or(Errno::ENXIO);
+    };
+    let node = Base::of(&thread).resolve(source.as_bytes(), true)?;
     let inode = node.inode();
     if inode.kind() != FileType::BlockDevice {
         return Err(Errno::ENOTBLK);

@@ -130,7 +130,7 @@ impl Cache {
         }
         for number in due {
             let place = volume.allocate(ino, u64::from(number), 1, Source::Free)?;
-            let place = place.first().ok_or(Error::Invalid)?;
+            let place = place.pieces.first().ok_or(Error::Invalid)?;
             let block = file.blocks.get(&number).ok_or(Error::Invalid)?;
             volume.disk().write(place.physical * bytes, block)?;
             let end = ((u64::from(number) + 1) * bytes).min(file.size);
