@@ -10,7 +10,7 @@ pub(crate) fn slice(b: &[u8], at: usize, len: usize) -> Result<&[u8], Error> {
     b.get(at..end).ok_or(SHORT)
 }
 
-/// As [`slice`], to be written.
+/// As [`slice()`], to be written.
 pub(crate) fn slice_mut(b: &mut [u8], at: usize, len: usize) -> Result<&mut [u8], Error> {
     let end = at.checked_add(len).ok_or(SHORT)?;
     b.get_mut(at..end).ok_or(SHORT)

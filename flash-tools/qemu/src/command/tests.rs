@@ -96,7 +96,9 @@ fn the_pi_takes_its_device_tree_and_refuses_what_its_machine_fixes() {
         line.contains("-machine raspi4b -kernel /k -initrd /i -dtb /dtb -append console=ttyAMA0 "),
         "{line}"
     );
-    assert!(!line.contains("-smp") && !line.contains("-netdev"), "{line}");
+    assert!(!line.contains("-smp"), "{line}");
+    // Its network is an adapter at the USB port.
+    assert!(line.contains("-device usb-net,netdev=net0"), "{line}");
     let fixed = pi.command(
         &files,
         &Options {
@@ -105,14 +107,19 @@ fn the_pi_takes_its_device_tree_and_refuses_what_its_machine_fixes() {
         },
     );
     assert!(matches!(fixed, Err(CommandError::Fixed { option: "--smp", .. })));
-    let network = pi.command(
-        &files,
-        &Options {
-            agent_port: Some(1),
-            ..Options::default()
-        },
+}
+
+#[test]
+fn without_a_network_card_nothing_is_forwarded() {
+    let options = Options {
+        agent_port: Some(1),
+        no_network: true,
+        ..Options::default()
+    };
+    assert_eq!(
+        board("rpi4").command(&files(), &options),
+        Err(CommandError::NoNetwork("rpi4".into()))
     );
-    assert_eq!(network, Err(CommandError::NoNetwork("rpi4".into())));
 }
 
 #[test]
