@@ -241,7 +241,8 @@ fn partitions_are_found_and_are_ranges_of_the_disk() -> Result<()> {
     // A table is read anew only while no partition is in use.
     says(
         &mut board,
-        "sleep 1000 < /dev/vda1 & blockdev --rereadpt /dev/vda 2>/dev/null || echo busy; kill $!; wait",
+        // Opened by the shell itself: a job in the background may come too late.
+        "exec 9< /dev/vda1; blockdev --rereadpt /dev/vda 2>/dev/null || echo busy; exec 9<&-",
         "busy",
     )?;
     says(
