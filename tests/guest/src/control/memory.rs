@@ -1,8 +1,7 @@
 //! The memory manager: load that makes it propose, and every way that can end.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use sis_protocol::control::{
@@ -13,33 +12,69 @@ use sis_protocol::control::{
 use super::client::Client;
 use crate::sys::{Ended, Outcome, PAGE, child, map, now_ns, poke, sleep_ms, wait};
 
-/// Pages touched at a time, by all threads together: more than the pool of strategy Balanced holds, less than that of
+/// Pages touched at a time, by all processes together: more than the pool of strategy Balanced holds, less than that of
 /// Aggressive, with 512 MiB.
 const BURST_PAGES: usize = 3600;
-/// Pages that a thread takes from the burst at a time: all CPUs are busy until its end, so that none fills the pool.
+/// Pages that a process takes from the burst at a time: all CPUs are busy until its end, so that none fills the pool.
 const PART_PAGES: usize = 24;
 /// Between the beginnings of bursts.
 const PERIOD_MS: u64 = 150;
 
 /// Bursts of page faults on all CPUs until it is dropped.
+///
+/// A process on each CPU, not a thread: threads wait for one another where they share an address space, and the CPU of
+/// one that waits fills the pool.
 struct Load {
-    is_over: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Outcome>>,
+    shared: Shared,
+    pids: Vec<i32>,
+}
+
+/// A page that the processes share.
+#[derive(Clone, Copy)]
+struct Shared(usize);
+
+impl Shared {
+    fn new() -> Result<Self, String> {
+        let (protection, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+        );
+        let at = sys!(SYS_mmap, 0, PAGE, protection, flags, -1, 0).map_err(String::from)?;
+        Ok(Self(at as usize))
+    }
+
+    /// Parts of bursts that have been taken since the load began.
+    fn taken(&self) -> &AtomicU64 {
+        // SAFETY: the page is mapped until the process ends, the word is aligned and only used as an atomic.
+        unsafe { AtomicU64::from_ptr(self.0 as *mut u64) }
+    }
+
+    /// Not 0 when the load is to end.
+    fn is_over(&self) -> &AtomicU64 {
+        // SAFETY: as above, for the word after it.
+        unsafe { AtomicU64::from_ptr((self.0 + 8) as *mut u64) }
+    }
 }
 
 impl Load {
-    fn start() -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let taken = Arc::new(AtomicUsize::new(0));
+    fn start() -> Result<Self, String> {
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         let first = period();
-        let threads = (0..cpus)
-            .map(|_| {
-                let (is_over, taken) = (Arc::clone(&is_over), Arc::clone(&taken));
-                thread::spawn(move || bursts(&is_over, &taken, first))
-            })
-            .collect();
-        Self { is_over, threads }
+        let shared = Shared::new()?;
+        let mut load = Self {
+            shared,
+            pids: Vec::new(),
+        };
+        for cpu in 0..cpus {
+            load.pids.push(child(|| match bursts(shared, cpu, first) {
+                Ok(()) => 0,
+                Err(why) => {
+                    eprintln!("load on CPU {cpu}: {why}");
+                    1
+                }
+            })?);
+        }
+        Ok(load)
     }
 
     fn stop(mut self) -> Outcome {
@@ -47,9 +82,13 @@ impl Load {
     }
 
     fn end(&mut self) -> Outcome {
-        self.is_over.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            thread.join().map_err(|_| "the load broke".to_owned())??;
+        self.shared.is_over().store(1, Ordering::Relaxed);
+        for pid in self.pids.drain(..) {
+            same!(
+                wait(pid, 0).map_err(String::from)?,
+                Ended::Exit(0),
+                "the end of a process of the load"
+            );
         }
         Ok(())
     }
@@ -59,16 +98,23 @@ fn period() -> u64 {
     now_ns(libc::CLOCK_MONOTONIC) / 1_000_000 / PERIOD_MS
 }
 
-fn bursts(is_over: &AtomicBool, taken: &AtomicUsize, first: u64) -> Outcome {
-    while !is_over.load(Ordering::Relaxed) {
+fn bursts(shared: Shared, cpu: usize, first: u64) -> Outcome {
+    let only = 1u64 << cpu;
+    sys!(SYS_sched_setaffinity, 0, 8, &raw const only).map_err(String::from)?;
+    while shared.is_over().load(Ordering::Relaxed) == 0 {
         let next = period() + 1;
         sleep_ms((next * PERIOD_MS).saturating_sub(now_ns(libc::CLOCK_MONOTONIC) / 1_000_000));
-        // Parts that all threads together have taken at the end of this burst.
-        let goal = (next - first) as usize * (BURST_PAGES / PART_PAGES);
+        // Parts that all processes together have taken at the end of this burst.
+        let goal = (next - first) * (BURST_PAGES / PART_PAGES) as u64;
         let at = map(BURST_PAGES, libc::PROT_READ | libc::PROT_WRITE).map_err(String::from)?;
         let mut pages = at..at + BURST_PAGES * PAGE;
-        let take = |n: usize| (n < goal).then_some(n + 1);
-        while taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() && !pages.is_empty() {
+        let take = |n: u64| (n < goal).then_some(n + 1);
+        while shared
+            .taken()
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+            && !pages.is_empty()
+        {
             for _ in 0..PART_PAGES {
                 poke(pages.start, 1);
                 pages.start += PAGE;
@@ -157,7 +203,7 @@ pub(super) fn approve() -> Outcome {
     let before = status(&mut asker)?;
     same!(before.strategy, Strategy::Balanced, "the first strategy");
     check!(before.approval_mode && !before.query_mode, "{before:?}");
-    let load = Load::start();
+    let load = Load::start()?;
     let made = proposal(&mut asker, &follower, 40_000)?;
     same!(
         (made.from, made.to),
@@ -223,7 +269,7 @@ pub(super) fn approve() -> Outcome {
 /// No: nothing changes, and the same is not proposed again at once. And one that is no longer needed is skipped.
 pub(super) fn reject() -> Outcome {
     let (mut asker, follower) = clients()?;
-    let load = Load::start();
+    let load = Load::start()?;
     let made = proposal(&mut asker, &follower, 40_000)?;
     let counts = decide(&mut asker, made.id, false)?;
     same!((counts.rejected, counts.executed), (1, 0), "the answer");
@@ -246,7 +292,7 @@ pub(super) fn reject() -> Outcome {
 /// Nobody answers: that means no. `sis.approval_expiry_ms` makes it soon.
 pub(super) fn expire() -> Outcome {
     let (mut asker, follower) = clients()?;
-    let load = Load::start();
+    let load = Load::start()?;
     let made = proposal(&mut asker, &follower, 40_000)?;
     let wait_ms = (made.expires_ns - made.created_ns) / 1_000_000;
     check!(
@@ -276,7 +322,7 @@ pub(super) fn without_approval() -> Outcome {
         ResponseBody::Mode { on: false } => {}
         other => return Err(format!("{other:?}")),
     }
-    let load = Load::start();
+    let load = Load::start()?;
     let (_, made) = follower.event("proposal", 40_000, |kind| match kind {
         EventKind::Proposal(proposal) => Some(proposal.clone()),
         _ => None,
@@ -299,7 +345,7 @@ pub(super) fn query_mode() -> Outcome {
         ResponseBody::Mode { on: true } => {}
         other => return Err(format!("{other:?}")),
     }
-    let load = Load::start();
+    let load = Load::start()?;
     let made = follower.event("proposal", 15_000, |kind| {
         matches!(kind, EventKind::Proposal(_)).then_some(())
     });
@@ -372,7 +418,7 @@ pub(super) fn out_of_memory() -> Outcome {
 /// The load alone, and what the memory manager makes of it: to try things by hand.
 pub(super) fn load() -> Outcome {
     let (mut asker, _) = clients()?;
-    let load = Load::start();
+    let load = Load::start()?;
     for _ in 0..10 {
         thread::sleep(Duration::from_secs(1));
         println!("{:?}", status(&mut asker)?);
