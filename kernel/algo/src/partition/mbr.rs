@@ -126,20 +126,25 @@ pub(super) fn scan<E>(
         logical = chain(geometry, extended, read, &mut found.kinds)?;
     }
     let unit = u64::from(geometry.block_bytes) / SECTOR_BYTES;
+    // Of the extended one only the first two sectors are shown, as Linux does: enough for a boot loader, too little to
+    // overwrite what is in it. One, where a logical partition begins at the second.
+    let first_logical = logical.iter().map(|l| l.first).min().unwrap_or(u64::MAX);
+    let shown = |e: &Extent| {
+        let free = first_logical.saturating_sub(e.first).saturating_mul(unit);
+        free.min(2.max(unit))
+    };
     let mut partitions: Vec<Partition> = found
         .extents
         .iter()
         .chain(&logical)
         .map(|e| {
             let kind = found.kinds.iter().find(|k| k.0 == e.number).map_or(0, |k| k.1);
-            // Of the extended one only the first two sectors are shown, as Linux does: enough for a boot loader, too
-            // little to overwrite what is in it.
             let is_extended = extended.is_some_and(|x| x.number == e.number);
             let sectors = e.count.saturating_mul(unit);
             Partition {
                 number: e.number,
                 first_sector: e.first.saturating_mul(unit),
-                sector_count: if is_extended { sectors.min(2.max(unit)) } else { sectors },
+                sector_count: if is_extended { sectors.min(shown(e)) } else { sectors },
                 uuid: format!("{:08x}-{:02x}", record.disk_signature, e.number),
                 kind: format!("{kind:02x}"),
                 name: alloc::string::String::new(),

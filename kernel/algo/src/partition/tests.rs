@@ -303,6 +303,20 @@ fn a_chain_without_end_is_refused() {
 }
 
 #[test]
+fn what_is_shown_of_an_extended_partition_is_in_no_logical_one() {
+    let mut image = std::vec![0u8; 64 * BLOCK];
+    put_record(&mut image, 0, 3, 5, 2, 60);
+    put_record(&mut image, 2, 0, 0x83, 1, 10);
+    let table = scan_image(&image, 512).unwrap().unwrap();
+    let seen: Vec<_> = table
+        .partitions
+        .iter()
+        .map(|p| (p.number, p.first_sector, p.sector_count))
+        .collect();
+    assert_eq!(seen, [(4, 2, 1), (5, 3, 10)]);
+}
+
+#[test]
 fn tables_count_in_the_disks_blocks() {
     let mut image = std::vec![0u8; 1 << 20];
     put_record(&mut image, 0, 0, 0x83, 16, 32);
