@@ -99,9 +99,9 @@ fn the_pis_display_shows_the_boot_and_the_shell() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn the_pis_display_shows_a_crash() -> Result<()> {
-    let mut board = Boot::new(RPI4).append("rdinit=/bin/false").expects_panic().start()?;
+/// Starts init, whose end is a crash, and looks for the report on the display.
+fn crash_is_shown(init: &str) -> Result<()> {
+    let mut board = Boot::new(RPI4).append(init).expects_panic().start()?;
     board.expect("Kernel panic[^\n]*Attempted to kill init", 60 * SECOND)?;
     let lines = wait_for(&board, |line| line.contains("---- end of report ----"))?;
     for wanted in ["---- crash report ----", "Attempted to kill init", "backtrace:"] {
@@ -112,4 +112,15 @@ fn the_pis_display_shows_a_crash() -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[test]
+fn the_pis_display_shows_a_crash() -> Result<()> {
+    crash_is_shown("rdinit=/bin/false")
+}
+
+/// The thread that draws is at work on another CPU, with the screen in its hands.
+#[test]
+fn a_crash_is_shown_while_the_display_is_drawn_on() -> Result<()> {
+    crash_is_shown("rdinit=/bin/busybox -- seq 1 6000")
 }

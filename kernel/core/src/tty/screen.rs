@@ -50,6 +50,10 @@ static PENDING: IrqLock<Option<Pending>> = IrqLock::new(Rank::Mirror, None);
 static HAS_PENDING: AtomicBool = AtomicBool::new(false);
 static WAKE: WaitQueue = WaitQueue::new();
 static SHOWN: SpinLock<Option<Shown>> = SpinLock::new(Rank::Mirror, None);
+/// An empty screen that only a crash report writes on, where another CPU was stopped with [`SHOWN`] in its hands.
+static SPARE: SpinLock<Option<Shown>> = SpinLock::new(Rank::Mirror, None);
+/// Whether the report is on [`SPARE`]: all of it is then.
+static ON_SPARE: AtomicBool = AtomicBool::new(false);
 
 struct Shown {
     display: &'static dyn Display,
@@ -61,6 +65,17 @@ impl Shown {
         let display = self.display;
         self.screen
             .refresh(|row, column, cell| draw(display, row, column, cell));
+    }
+
+    /// A piece of a crash report, drawn line by line.
+    fn report(&mut self, bytes: &[u8]) {
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            self.screen.write(line);
+            if line.ends_with(b"\n") {
+                self.screen.write(b"\r");
+                self.draw();
+            }
+        }
     }
 }
 
@@ -78,6 +93,8 @@ pub(crate) fn start(display: &'static dyn Display) {
         screen.write(alloc::format!("[{s:5}.{us:06}] {}\r\n", record.text).as_bytes());
     }
     *SHOWN.lock() = Some(Shown { display, screen });
+    let screen = Screen::new(columns, rows);
+    *SPARE.lock() = Some(Shown { display, screen });
     *PENDING.lock() = Some(Pending {
         bytes: alloc::vec![0; BUFFER].into_boxed_slice(),
         written: 0,
@@ -161,16 +178,19 @@ fn run() {
 
 /// A crash report has a piece more. The other CPUs are stopped: a lock that one of them holds is never free again.
 fn show_crash(bytes: &[u8]) {
-    if let Some(mut shown) = SHOWN.try_lock()
-        && let Some(s) = shown.as_mut()
-    {
-        for line in bytes.split_inclusive(|b| *b == b'\n') {
-            s.screen.write(line);
-            if line.ends_with(b"\n") {
-                s.screen.write(b"\r");
-                s.draw();
+    if !ON_SPARE.load(Ordering::Relaxed) {
+        if let Some(mut shown) = SHOWN.try_lock() {
+            if let Some(s) = shown.as_mut() {
+                s.report(bytes);
             }
+            return;
         }
+        ON_SPARE.store(true, Ordering::Relaxed);
+    }
+    if let Some(mut spare) = SPARE.try_lock()
+        && let Some(s) = spare.as_mut()
+    {
+        s.report(bytes);
     }
 }
 
