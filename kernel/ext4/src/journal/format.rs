@@ -3,10 +3,10 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::checksum::crc32c;
 use super::fields::{high, low, put, put_u32, u16_at, u32_at, u64_at};
 use super::superblock::{Checksums, Superblock};
 use crate::Error;
+use crate::crc::crc32c;
 
 /// `JBD2_MAGIC_NUMBER`, at the beginning of every block that is not data.
 pub(super) const MAGIC: u32 = 0xc03b_3998;

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::checksum::crc32c;
 use super::fields::{put, put_u32, u32_at};
 use super::format::MAGIC;
 use crate::Error;
+use crate::crc::crc32c;
 
 /// Bytes of it.
 pub(super) const BYTES: usize = 1024;
