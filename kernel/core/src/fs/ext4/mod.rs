@@ -70,8 +70,7 @@ fn timestamp() -> Timestamp {
 
 /// What the files of one file system share.
 struct Shared {
-    /// None once it is unmounted.
-    volume: Mutex<Option<Volume<BlockDisk>>>,
+    volume: Mutex<Volume<BlockDisk>>,
     device: Arc<block::Volume>,
     name: String,
     block_bytes: usize,
@@ -95,10 +94,9 @@ struct Shared {
 impl Shared {
     /// Does something with the volume.
     fn with<T>(&self, f: impl FnOnce(&mut Volume<BlockDisk>) -> core::result::Result<T, Error>) -> Result<T> {
-        let mut guard = self.volume.lock();
-        let volume = guard.as_mut().ok_or(Errno::EIO)?;
+        let mut volume = self.volume.lock();
         let was_writable = !volume.is_read_only();
-        let out = f(volume);
+        let out = f(&mut volume);
         let has_failed =
             was_writable && volume.is_read_only() && matches!(out, Err(Error::Corrupt(_) | Error::Disk(_)));
         if has_failed && !self.has_told.swap(true, Ordering::Relaxed) {
@@ -213,6 +211,7 @@ impl Shared {
 
 /// The thread of a mounted file system: writes what is old, commits, frees.
 fn run(weak: &Weak<Shared>) {
+    let mut last_ns = crate::time::now_ns();
     loop {
         let Some(shared) = weak.upgrade() else { return };
         let ns = u64::from(shared.commit_s.load(Ordering::Relaxed)) * 1_000_000_000;
@@ -220,29 +219,18 @@ fn run(weak: &Weak<Shared>) {
         let ready = || shared.has_work.swap(false, Ordering::AcqRel).then_some(());
         let _ = shared.wake.wait_for(Sleep::Uninterruptible, wait, ready);
         shared.evict_gone();
-        let is_due = shared.is_commit_due(ns);
-        if is_due && !shared.is_read_only.load(Ordering::Relaxed) {
+        let now_ns = crate::time::now_ns();
+        if now_ns.saturating_sub(last_ns) < ns {
+            continue;
+        }
+        last_ns = now_ns;
+        if !shared.is_read_only.load(Ordering::Relaxed) {
             // Errors are kept for fsync(2), and told of in the log.
             for node in node::all(&shared.nodes) {
                 let _ = node.write_times();
             }
             let _ = shared.commit();
         }
-    }
-}
-
-impl Shared {
-    /// Whether the last commit by the thread is so long ago; then it counts from now on.
-    fn is_commit_due(&self, ns: u64) -> bool {
-        static LAST: SpinLock<BTreeMap<u64, u64>> = SpinLock::new(Rank::Leaf, BTreeMap::new());
-        let t = crate::time::now_ns();
-        let mut last = LAST.lock();
-        let of = last.entry(self.device.device_number()).or_insert(t);
-        let is_due = t.saturating_sub(*of) >= ns;
-        if is_due {
-            *of = t;
-        }
-        is_due
     }
 }
 
@@ -400,7 +388,7 @@ pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> 
         block_bytes: volume.block_bytes(),
         file_bytes_max: volume.max_file_bytes(),
         is_read_only: AtomicBool::new(volume.is_read_only()),
-        volume: Mutex::new(Rank::Volume, Some(volume)),
+        volume: Mutex::new(Rank::Volume, volume),
         device: device.clone(),
         name,
         nodes: SpinLock::new(Rank::Leaf, BTreeMap::new()),
