@@ -2,6 +2,14 @@
 //!
 //! A connection with another machine is one of [`connections`]; one with this machine is a pair of
 //! [`Pipe`](super::super::pipe::Pipe)s and never becomes a packet.
+//!
+//! | module | story |
+//! |---|---|
+//! | `options` | options of sockets, and how a connection gets to know them |
+//! | `transfer` | bytes, from a program to a connection and back |
+
+mod options;
+mod transfer;
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -14,48 +22,26 @@ use sis_netstack::ports::{Binding, PortTable};
 use sis_netstack::sockaddr::SockAddr;
 use sis_netstack::tcp::State;
 
-use super::super::interface::LOOPBACK_COUNTERS;
 use super::super::message::{Incoming, MsgFlags, Outgoing};
-use super::super::options::{Bits, SOL_SOCKET, bytes, int, so};
-use super::super::pipe::{Ends, Taking};
+use super::super::options::Bits;
+use super::super::pipe::Ends;
 use super::super::random_u64;
 use super::super::socket::{Common, Kind, Protocol, Shutdown};
 use super::super::stack;
-use super::connections::{self, ConnId, Opening, Tuning};
+use super::connections::{self, ConnId, Opening};
 use super::listener::{Arrival, Listener};
 use super::options::{IpOptions, Switches};
 use super::{any, inside, may_bind_port, outside, reachable, scope_of};
 use crate::poll::Events;
 use crate::{Errno, Result};
 
-/// IPPROTO_TCP as an option level.
-const SOL_TCP: i32 = 6;
 /// Most connections that wait for accept(2) (`net.core.somaxconn`).
 const MAX_BACKLOG: usize = 4096;
-/// Bytes moved between a program and a connection at once.
-const CHUNK: usize = 16 * 1024;
 /// Bytes of a connection's buffers unless SO_RCVBUF and SO_SNDBUF say otherwise: twice the window of a peer without window scaling, so that it
 /// stays open while a program is about to read (Linux begins with as much, `tcp_rmem`).
 const BUFFER: usize = 128 * 1024;
 /// The most that they may say (twice `net.core.rmem_max`, as Linux doubles what is asked for).
 const MAX_BUFFER: usize = 425_984;
-const SECOND_NS: u64 = 1_000_000_000;
-
-/// TCP_* numbers.
-mod name {
-    pub(super) const NODELAY: i32 = 1;
-    pub(super) const MAXSEG: i32 = 2;
-    pub(super) const KEEPIDLE: i32 = 4;
-    pub(super) const KEEPINTVL: i32 = 5;
-    pub(super) const KEEPCNT: i32 = 6;
-    pub(super) const INFO: i32 = 11;
-    pub(super) const CONGESTION: i32 = 13;
-    pub(super) const USER_TIMEOUT: i32 = 18;
-}
-
-/// Bytes of `struct tcp_info` that are filled (all of it up to tcpi_total_retrans).
-const INFO_BYTES: usize = 104;
-
 static PORTS: SpinLock<PortTable<Weak<TcpSocket>>> = SpinLock::new(Rank::Leaf, PortTable::new());
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -374,31 +360,6 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// Carries the options over to the connection.
-    fn tune(&self) {
-        let Some(id) = self.connection() else { return };
-        let v = self.options.get();
-        let read = |a: &AtomicU32| u64::from(a.load(Ordering::Relaxed));
-        let keeps = self.common.is(Bits::KEEP_ALIVE);
-        let idle = read(&self.keep_idle_s) * SECOND_NS;
-        let patience = idle + read(&self.keep_interval_s) * read(&self.keep_count) * SECOND_NS;
-        let user = read(&self.user_timeout_ms) * 1_000_000;
-        let silence = match (user, keeps) {
-            (0, true) => Some(patience),
-            (0, false) => None,
-            (ns, _) => Some(ns),
-        };
-        let is_v4 = self.place.lock().remote.is_none_or(|r| r.is_ipv4());
-        let tuning = Tuning {
-            no_delay: self.no_delay.load(Ordering::Relaxed),
-            keep_alive_ns: keeps.then_some(idle),
-            silence_ns: silence,
-            tos: if is_v4 { v.tos } else { v.tclass },
-            ttl: if is_v4 { v.ttl } else { v.hops },
-        };
-        stack::with(|s| connections::tune(s, id, &tuning));
-    }
-
     /// What a connecting socket waits for.
     fn connect_result(&self) -> Option<Result<()>> {
         match self.phase() {
@@ -422,149 +383,6 @@ impl TcpSocket {
         }
     }
 
-    fn send_here(&self, ends: &Ends, message: &mut Outgoing<'_, '_>) -> Result<usize> {
-        let total = message.data.remaining();
-        let mut done = 0;
-        while done < total {
-            let room = match self
-                .common
-                .wait_send(message.nonblock, || match self.common.take_error() {
-                    Some(e) => Some(Err(e)),
-                    None => ends.tx.room(),
-                }) {
-                Ok(room) => room,
-                Err(_) if done > 0 => break,
-                Err(e) => return Err(e),
-            };
-            match ends.tx.put(message.data, room, &mut None) {
-                Ok(n) => done += n,
-                Err(_) if done > 0 => break,
-                Err(e) => return Err(e),
-            }
-        }
-        LOOPBACK_COUNTERS.add(done);
-        Ok(done)
-    }
-
-    fn send_away(&self, id: ConnId, message: &mut Outgoing<'_, '_>) -> Result<usize> {
-        let total = message.data.remaining();
-        let mut done = 0;
-        while done < total {
-            // Room first: bytes taken from the program must not be lost.
-            let room = self.common.wait_send(message.nonblock, || {
-                if let Some(e) = self.common.take_error() {
-                    return Some(Err(e));
-                }
-                let state = stack::with(|s| connections::inspect(s, id, |c| (c.may_send(), c.writable())));
-                match state {
-                    Some((true, 0)) => None,
-                    Some((true, room)) => Some(Ok(room)),
-                    _ => Some(Err(Errno::EPIPE)),
-                }
-            });
-            let room = match room {
-                Ok(room) => room,
-                Err(_) if done > 0 => return Ok(done),
-                Err(e) => return Err(e),
-            };
-            let mut chunk = self.sending.lock();
-            chunk.resize(room.min(CHUNK).min(total - done), 0);
-            let taken = match message.data.take(&mut chunk) {
-                Ok(n) => n,
-                Err(_) if done > 0 => return Ok(done),
-                Err(e) => return Err(e),
-            };
-            let data = chunk.get(..taken).unwrap_or_default();
-            let sent = stack::with(|s| connections::work(s, id, |c| c.send(data))).unwrap_or(0);
-            drop(chunk);
-            done += sent;
-            if sent < taken {
-                // Another thread took the room, or the connection broke: what was not sent is reported as such.
-                return if done > 0 { Ok(done) } else { Err(Errno::EPIPE) };
-            }
-        }
-        Ok(done)
-    }
-
-    fn receive_away(&self, id: ConnId, message: &mut Incoming<'_, '_>) -> Result<usize> {
-        let all = message.flags.contains(MsgFlags::WAITALL) && !message.is_peek();
-        let mut done = 0;
-        while message.data.remaining() > 0 {
-            let ready = self.common.wait_receive(message.nonblock, || {
-                let state = stack::with(|s| connections::inspect(s, id, |c| (c.readable(), c.may_receive())));
-                match state {
-                    Some((n, _)) if n > 0 => Some(Ok(n)),
-                    _ if self.common.has_error() => self.common.take_error().map(Err),
-                    _ if self.is_read_shut.load(Ordering::Relaxed) => Some(Ok(0)),
-                    Some((_, true)) => None,
-                    _ => Some(Ok(0)),
-                }
-            });
-            match ready {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(_) if done > 0 => break,
-                Err(e) => return Err(e),
-            }
-            match self.take_chunk(id, message) {
-                Ok(0) => {}
-                Ok(n) => done += n,
-                Err(_) if done > 0 => break,
-                Err(e) => return Err(e),
-            }
-            if message.is_peek() {
-                break;
-            }
-            let more = stack::with(|s| connections::inspect(s, id, |c| c.readable())).unwrap_or(0);
-            if !all && more == 0 {
-                break;
-            }
-        }
-        Ok(done)
-    }
-
-    /// Copies what is there to the program, then takes as much from the connection.
-    fn take_chunk(&self, id: ConnId, message: &mut Incoming<'_, '_>) -> Result<usize> {
-        let mut chunk = self.receiving.lock();
-        chunk.resize(message.data.remaining().min(CHUNK), 0);
-        let Some(got) = stack::with(|s| connections::peek(s, id, &mut chunk)) else {
-            return Ok(0);
-        };
-        let n = message.data.put(chunk.get(..got).unwrap_or_default())?;
-        if !message.is_peek() && n > 0 {
-            stack::with(|s| connections::work(s, id, |c| c.consume(n)));
-        }
-        Ok(n)
-    }
-
-    fn receive_here(&self, ends: &Ends, message: &mut Incoming<'_, '_>) -> Result<usize> {
-        let how = Taking {
-            is_peek: message.is_peek(),
-            splits_by_cred: false,
-        };
-        let all = message.flags.contains(MsgFlags::WAITALL) && !message.is_peek();
-        let mut done = 0;
-        loop {
-            let nonblock = message.nonblock;
-            let data = &mut *message.data;
-            let got = self.common.wait_receive(nonblock, || {
-                if let Some(r) = ends.rx.take(data, how, &mut None) {
-                    return Some(r);
-                }
-                self.is_read_shut.load(Ordering::Relaxed).then_some(Ok(0))
-            });
-            match got {
-                Ok(0) => return Ok(done),
-                Ok(n) => done += n,
-                Err(_) if done > 0 => return Ok(done),
-                Err(e) => return Err(e),
-            }
-            if !all || message.data.remaining() == 0 {
-                return Ok(done);
-            }
-        }
-    }
-
     /// Waits until the connection is made.
     fn wait_connected(&self, nonblock: bool) -> Result<()> {
         self.common.wait_send(nonblock, || match self.phase() {
@@ -572,20 +390,6 @@ impl TcpSocket {
             Phase::Connected => Some(Ok(())),
             _ => Some(Err(self.common.take_error().unwrap_or(Errno::EPIPE))),
         })
-    }
-
-    fn info(&self) -> Vec<u8> {
-        let state = match (self.phase(), self.connection()) {
-            (_, Some(id)) => stack::with(|s| connections::inspect(s, id, |c| c.state())).map_or(7, state_number),
-            (Phase::Connected, None) => 1,
-            (Phase::Listening, None) => 10,
-            _ => 7,
-        };
-        let mut out = alloc::vec![0; INFO_BYTES];
-        if let Some(first) = out.first_mut() {
-            *first = state;
-        }
-        out
     }
 }
 
@@ -807,66 +611,11 @@ impl Protocol for TcpSocket {
     }
 
     fn set_option(&self, level: i32, name: i32, value: &[u8]) -> Result<()> {
-        let positive =
-            |most: i32| int(value).and_then(|v| (1..=most).contains(&v).then_some(v as u32).ok_or(Errno::EINVAL));
-        match (level, name) {
-            (SOL_SOCKET, so::KEEPALIVE) => self.tune(),
-            (SOL_SOCKET, _) => {
-                let port = self.place.lock().local.map_or(0, |l| l.port());
-                if let Some(b) = PORTS.lock().get_mut(port, self.id) {
-                    b.iface = self.common.device.load(Ordering::Relaxed);
-                    b.reuse_addr = self.common.is(Bits::REUSE_ADDR);
-                    b.reuse_port = self.common.is(Bits::REUSE_PORT);
-                }
-                return Err(Errno::ENOPROTOOPT);
-            }
-            (SOL_TCP, name::NODELAY) => {
-                self.no_delay.store(int(value)? != 0, Ordering::Relaxed);
-                self.tune();
-            }
-            (SOL_TCP, name::KEEPIDLE) => {
-                self.keep_idle_s.store(positive(32767)?, Ordering::Relaxed);
-                self.tune();
-            }
-            (SOL_TCP, name::KEEPINTVL) => {
-                self.keep_interval_s.store(positive(32767)?, Ordering::Relaxed);
-                self.tune();
-            }
-            (SOL_TCP, name::KEEPCNT) => {
-                self.keep_count.store(positive(127)?, Ordering::Relaxed);
-                self.tune();
-            }
-            (SOL_TCP, name::USER_TIMEOUT) => {
-                let v = u32::try_from(int(value)?).map_err(|_| Errno::EINVAL)?;
-                self.user_timeout_ms.store(v, Ordering::Relaxed);
-                self.tune();
-            }
-            (SOL_TCP, name::CONGESTION) if value.starts_with(b"reno") => {}
-            (SOL_TCP, _) => return Err(Errno::ENOPROTOOPT),
-            _ => {
-                let is_bound = self.place.lock().local.is_some();
-                self.options.set(&self.common, level, name, value, is_bound)?;
-                self.tune();
-            }
-        }
-        Ok(())
+        self.set(level, name, value)
     }
 
     fn get_option(&self, level: i32, name: i32) -> Result<Vec<u8>> {
-        let read = |a: &AtomicU32| bytes(i64::from(a.load(Ordering::Relaxed)));
-        Ok(match (level, name) {
-            (SOL_SOCKET, _) => return Err(Errno::ENOPROTOOPT),
-            (SOL_TCP, name::NODELAY) => bytes(self.no_delay.load(Ordering::Relaxed)),
-            (SOL_TCP, name::MAXSEG) => bytes(1460),
-            (SOL_TCP, name::KEEPIDLE) => read(&self.keep_idle_s),
-            (SOL_TCP, name::KEEPINTVL) => read(&self.keep_interval_s),
-            (SOL_TCP, name::KEEPCNT) => read(&self.keep_count),
-            (SOL_TCP, name::USER_TIMEOUT) => read(&self.user_timeout_ms),
-            (SOL_TCP, name::INFO) => self.info(),
-            (SOL_TCP, name::CONGESTION) => b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
-            (SOL_TCP, _) => return Err(Errno::ENOPROTOOPT),
-            _ => return self.options.read(&self.common, level, name),
-        })
+        self.read(level, name)
     }
 
     fn is_listening(&self) -> bool {
