@@ -41,7 +41,7 @@ pub use console::ConsoleDevice;
 pub use display::Display;
 pub use dma::{DmaBuffer, DmaWindow, OutOfRange};
 pub use irq::{AcknowledgedIrq, GicCpuInterface, IrqController, IrqError, SgiTarget, Trigger};
-pub use net::{MacAddr, NetDevice, NetStats, TxError};
+pub use net::{MacAddr, NetCounters, NetDevice, NetStats, TxError};
 pub use power::{CpuPower, FirmwareCall, Power, PowerError, ReleaseMemory, StartCpuError, Watchdog, WatchdogError};
 pub use registers::{Registers, Window};
 pub use sensor::{Entropy, EntropyError, TemperatureError, TemperatureSensor};

@@ -1,6 +1,7 @@
 //! Network devices: Ethernet frames in and out.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// An Ethernet hardware address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -64,6 +65,43 @@ pub struct NetStats {
     pub tx_dropped: u64,
     /// Frames that the device failed to send.
     pub tx_errors: u64,
+}
+
+/// What a driver counts with: every field is a [`NetStats`] field while it changes.
+#[derive(Debug, Default)]
+#[expect(missing_docs, reason = "the fields are those of NetStats")]
+pub struct NetCounters {
+    pub rx_packets: AtomicU64,
+    pub rx_bytes: AtomicU64,
+    pub rx_dropped: AtomicU64,
+    pub rx_errors: AtomicU64,
+    pub tx_packets: AtomicU64,
+    pub tx_bytes: AtomicU64,
+    pub tx_dropped: AtomicU64,
+    pub tx_errors: AtomicU64,
+}
+
+impl NetCounters {
+    /// The counters now; each by itself, not all at one instant.
+    #[must_use]
+    pub fn stats(&self) -> NetStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        NetStats {
+            rx_packets: read(&self.rx_packets),
+            rx_bytes: read(&self.rx_bytes),
+            rx_dropped: read(&self.rx_dropped),
+            rx_errors: read(&self.rx_errors),
+            tx_packets: read(&self.tx_packets),
+            tx_bytes: read(&self.tx_bytes),
+            tx_dropped: read(&self.tx_dropped),
+            tx_errors: read(&self.tx_errors),
+        }
+    }
+
+    /// Adds `n` to one of the counters.
+    pub fn add(counter: &AtomicU64, n: usize) {
+        counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
 }
 
 /// Why a frame was not queued.

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use sis_hal::{Clock, DmaBuffer, MacAddr, NetDevice, NetStats, Registers, TxError};
+use sis_hal::{Clock, DmaBuffer, MacAddr, NetCounters, NetDevice, NetStats, Registers, TxError};
 
 use super::{Dwc2, Ended, GAHB_CFG, GAHBCFG, GINT_MSK, GINTSTS, HAINT_MSK, HCTSIZ, Transfer, begin, bus_addr, end};
 use crate::busy::Busy;
@@ -74,18 +74,6 @@ impl Ring {
     }
 }
 
-#[derive(Default)]
-struct Counters {
-    rx_packets: AtomicU64,
-    rx_bytes: AtomicU64,
-    rx_dropped: AtomicU64,
-    rx_errors: AtomicU64,
-    tx_packets: AtomicU64,
-    tx_bytes: AtomicU64,
-    tx_dropped: AtomicU64,
-    tx_errors: AtomicU64,
-}
-
 /// A network interface over USB.
 ///
 /// One transfer a direction is under way at any time; the next begins when the end of the last is seen, in
@@ -106,11 +94,7 @@ pub struct UsbNet<R, B, K> {
     /// The frame under way is all sent but the empty packet that says so.
     owes_end: AtomicBool,
     failures: AtomicU32,
-    counters: Counters,
-}
-
-fn add(counter: &AtomicU64, n: usize) {
-    counter.fetch_add(n as u64, Ordering::Relaxed);
+    counters: NetCounters,
 }
 
 impl<R: Registers, B: DmaBuffer, K: Clock> UsbNet<R, B, K> {
@@ -139,7 +123,7 @@ impl<R: Registers, B: DmaBuffer, K: Clock> UsbNet<R, B, K> {
             is_sending: AtomicBool::new(false),
             owes_end: AtomicBool::new(false),
             failures: AtomicU32::new(0),
-            counters: Counters::default(),
+            counters: NetCounters::default(),
         };
         let r = &net.host.registers;
         HAINT_MSK.set(r, 1 << OUT_CHANNEL | 1 << IN_CHANNEL);
@@ -203,7 +187,7 @@ impl<R: Registers, B: DmaBuffer, K: Clock> UsbNet<R, B, K> {
             return true;
         }
         self.failures.fetch_add(1, Ordering::Relaxed);
-        add(errors, 1);
+        NetCounters::add(errors, 1);
         false
     }
 
@@ -220,8 +204,8 @@ impl<R: Registers, B: DmaBuffer, K: Clock> UsbNet<R, B, K> {
             self.owes_end.store(owes_end, Ordering::Relaxed);
             if !owes_end {
                 if went {
-                    add(&self.counters.tx_packets, 1);
-                    add(&self.counters.tx_bytes, len);
+                    NetCounters::add(&self.counters.tx_packets, 1);
+                    NetCounters::add(&self.counters.tx_bytes, len);
                 }
                 self.tx.take();
             }
@@ -237,7 +221,7 @@ impl<R: Registers, B: DmaBuffer, K: Clock> UsbNet<R, B, K> {
             if self.note(&ended, &self.rx_pid, &self.counters.rx_errors) {
                 let len = SLOT.saturating_sub(ended.left as usize);
                 if len > ETHERNET + MTU {
-                    add(&self.counters.rx_errors, 1);
+                    NetCounters::add(&self.counters.rx_errors, 1);
                 } else if len >= ETHERNET {
                     let at = self.rx.next() * SLOT;
                     self.frames.sync_for_cpu(at..at + SLOT);
@@ -256,11 +240,11 @@ impl<R: Registers, B: DmaBuffer, K: Clock> UsbNet<R, B, K> {
             };
             self.rx.take();
             if copied {
-                add(&self.counters.rx_packets, 1);
-                add(&self.counters.rx_bytes, len);
+                NetCounters::add(&self.counters.rx_packets, 1);
+                NetCounters::add(&self.counters.rx_bytes, len);
                 return Some(len);
             }
-            add(&self.counters.rx_dropped, 1);
+            NetCounters::add(&self.counters.rx_dropped, 1);
         }
         None
     }
@@ -288,11 +272,11 @@ impl<R: Registers, B: DmaBuffer, K: Clock> NetDevice for UsbNet<R, B, K> {
             // Receiving is left to `receive`: its interrupt must still come.
             self.serve_sending();
             if self.is_gone() {
-                add(&self.counters.tx_errors, 1);
+                NetCounters::add(&self.counters.tx_errors, 1);
                 return Err(TxError::Device);
             }
             if self.tx.is_full() {
-                add(&self.counters.tx_dropped, 1);
+                NetCounters::add(&self.counters.tx_dropped, 1);
                 return Err(TxError::Full);
             }
             let at = (SLOTS + self.tx.next()) * SLOT;
@@ -328,17 +312,6 @@ impl<R: Registers, B: DmaBuffer, K: Clock> NetDevice for UsbNet<R, B, K> {
     }
 
     fn stats(&self) -> NetStats {
-        let read = |c: &AtomicU64| c.load(Ordering::Relaxed);
-        let c = &self.counters;
-        NetStats {
-            rx_packets: read(&c.rx_packets),
-            rx_bytes: read(&c.rx_bytes),
-            rx_dropped: read(&c.rx_dropped),
-            rx_errors: read(&c.rx_errors),
-            tx_packets: read(&c.tx_packets),
-            tx_bytes: read(&c.tx_bytes),
-            tx_dropped: read(&c.tx_dropped),
-            tx_errors: read(&c.tx_errors),
-        }
+        self.counters.stats()
     }
 }

@@ -6,9 +6,9 @@
 //! always true, so that each frame would cost an exit to the device.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, Ordering, fence};
 
-use sis_hal::{MacAddr, NetDevice, NetStats, Registers, TxError};
+use sis_hal::{MacAddr, NetCounters, NetDevice, NetStats, Registers, TxError};
 use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::Transport;
 use virtio_drivers::transport::mmio::MmioTransport;
@@ -92,30 +92,14 @@ struct Inner {
     is_unflushed: bool,
 }
 
-#[derive(Default)]
-struct Counters {
-    rx_packets: AtomicU64,
-    rx_bytes: AtomicU64,
-    rx_dropped: AtomicU64,
-    rx_errors: AtomicU64,
-    tx_packets: AtomicU64,
-    tx_bytes: AtomicU64,
-    tx_dropped: AtomicU64,
-    tx_errors: AtomicU64,
-}
-
 /// A virtio network interface.
 pub struct VirtioNet {
     registers: Mmio,
     mac: MacAddr,
     /// The device broke the protocol: it is left alone from then on.
     is_broken: AtomicBool,
-    counters: Counters,
+    counters: NetCounters,
     inner: SpinLock<Inner>,
-}
-
-fn add(counter: &AtomicU64, n: usize) {
-    counter.fetch_add(n as u64, Ordering::Relaxed);
 }
 
 impl VirtioNet {
@@ -148,7 +132,7 @@ impl VirtioNet {
             registers,
             mac: MacAddr(mac),
             is_broken: AtomicBool::new(false),
-            counters: Counters::default(),
+            counters: NetCounters::default(),
             inner: SpinLock::new(
                 Rank::NetDevice,
                 Inner {
@@ -270,7 +254,7 @@ impl NetDevice for VirtioNet {
             return Err(TxError::BadLength);
         }
         if self.is_broken.load(Ordering::Relaxed) {
-            add(&self.counters.tx_errors, 1);
+            NetCounters::add(&self.counters.tx_errors, 1);
             return Err(TxError::Device);
         }
         let mut guard = self.inner.lock();
@@ -297,13 +281,13 @@ impl NetDevice for VirtioNet {
                 inner.tx_free_len -= 1;
                 inner.tx_slots.put(token, index);
                 inner.is_unflushed = true;
-                add(&self.counters.tx_packets, 1);
-                add(&self.counters.tx_bytes, frame.len());
+                NetCounters::add(&self.counters.tx_packets, 1);
+                NetCounters::add(&self.counters.tx_bytes, frame.len());
                 Ok(())
             }
             Err(virtio_drivers::Error::QueueFull) => Err(TxError::Full),
             Err(_) => {
-                add(&self.counters.tx_errors, 1);
+                NetCounters::add(&self.counters.tx_errors, 1);
                 Err(TxError::Device)
             }
         }
@@ -341,12 +325,12 @@ impl NetDevice for VirtioNet {
             match (bytes.get(inner.header_bytes..filled), frame.get_mut(..len)) {
                 (Some(from), Some(to)) => {
                     to.copy_from_slice(from);
-                    add(&self.counters.rx_packets, 1);
-                    add(&self.counters.rx_bytes, len);
+                    NetCounters::add(&self.counters.rx_packets, 1);
+                    NetCounters::add(&self.counters.rx_bytes, len);
                     got = Some(len);
                 }
-                (Some(_), None) => add(&self.counters.rx_dropped, 1),
-                (None, _) => add(&self.counters.rx_errors, 1),
+                (Some(_), None) => NetCounters::add(&self.counters.rx_dropped, 1),
+                (None, _) => NetCounters::add(&self.counters.rx_errors, 1),
             }
             // SAFETY: (1)-(3) as above; the slice is not looked at again before the device gives the token back.
             match unsafe { inner.receive.add(&[], &mut [inner.rx.slice(index)]) } {
@@ -369,17 +353,6 @@ impl NetDevice for VirtioNet {
     }
 
     fn stats(&self) -> NetStats {
-        let read = |c: &AtomicU64| c.load(Ordering::Relaxed);
-        let c = &self.counters;
-        NetStats {
-            rx_packets: read(&c.rx_packets),
-            rx_bytes: read(&c.rx_bytes),
-            rx_dropped: read(&c.rx_dropped),
-            rx_errors: read(&c.rx_errors),
-            tx_packets: read(&c.tx_packets),
-            tx_bytes: read(&c.tx_bytes),
-            tx_dropped: read(&c.tx_dropped),
-            tx_errors: read(&c.tx_errors),
-        }
+        self.counters.stats()
     }
 }
