@@ -100,8 +100,8 @@ fn mounted(boot: Boot, commands: &[String], image: &Path) -> Result<Board> {
 }
 
 /// The programs run from the disk and write to it; the power is cut; all of it is there, and the disk is sound.
-fn survives(boot: impl Fn() -> Result<(Boot, Vec<String>)>) -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("sis-debian-{}", std::process::id()));
+fn survives(kernel: &str, boot: impl Fn() -> Result<(Boot, Vec<String>)>) -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("sis-debian-{kernel}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(Failure::new)?;
     let image = disk(&folder)?;
     let inside = "chroot /mnt /bin/busybox";
@@ -124,10 +124,15 @@ fn survives(boot: impl Fn() -> Result<(Boot, Vec<String>)>) -> Result<()> {
 
 #[test]
 fn what_they_write_to_a_disk_survives_a_power_cut_on_linux() -> Result<()> {
-    survives(|| {
+    survives("linux", || {
         let mut archive = Archive::default();
         let commands = add_disk_modules(&mut archive)?;
         let boot = Boot::new(VIRT).kernel(linux_kernel()?).append("rdinit=/init");
         Ok((boot.overlay(archive), commands))
     })
+}
+
+#[test]
+fn what_they_write_to_a_disk_survives_a_power_cut() -> Result<()> {
+    survives("sis", || Ok((Boot::new(VIRT).no_network(), Vec::new())))
 }

@@ -237,7 +237,10 @@ pub(super) fn attach_root(mount: Arc<Mount>) {
     TABLE.lock().order.push(mount);
 }
 
-/// Mounts at a place (the topmost one there). `EBUSY` when the same root is there already.
+/// Mounts at a place (the topmost one there).
+///
+/// # Errors
+/// `ENOTDIR` when one is a directory and the other is not, `ENOENT` for a place that is gone.
 pub fn attach(mount: Arc<Mount>, at: &Path) -> Result<()> {
     if at.dentry.is_directory() != mount.root.is_directory() {
         return Err(Errno::ENOTDIR);

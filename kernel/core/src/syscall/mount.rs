@@ -1,6 +1,7 @@
 //! mount, umount2.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::args;
@@ -120,6 +121,10 @@ fn mount(call: &mut Call<'_>) -> Result<usize> {
         options.push_str(",ro");
     }
     let superblock = (kind.open)(&source, &options)?;
+    // The same once more in the same place (mount(2)).
+    if at.is_mount_root() && Arc::ptr_eq(at.mount.superblock(), &superblock) {
+        return Err(Errno::EBUSY);
+    }
     let top = superblock.root().clone();
     let mut kept = mount_flags;
     if !kept.contains(MountFlags::NOATIME) {

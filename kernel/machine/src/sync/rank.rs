@@ -29,18 +29,22 @@ pub enum Rank {
     Stream = 6,
     /// An epoll instance.
     Epoll = 7,
+    /// A mounted file system lets go of files that nobody has any more.
+    Housekeeping = 8,
+    /// A disk's changed files, while their list is gone through.
+    Flush = 9,
     /// Holds a file's cached pages still while blocks under them are freed; a read of pages takes it too. After the locks
     /// that a copy of user memory may be made under, as the copy's faults read pages; before address spaces, from which
     /// pages are unmapped under it.
-    Filling = 8,
+    Filling = 10,
     /// A process's address space.
-    AddressSpace = 9,
+    AddressSpace = 11,
     /// Pages of one object in memory (taken inside a page fault).
-    PageCache = 10,
+    PageCache = 12,
     /// A mounted file system's metadata; held while its disk is waited for.
-    Volume = 11,
+    Volume = 13,
     /// A journal or a device queue that sleeps.
-    Device = 12,
+    Device = 14,
     /// Any other sleeping lock that takes no sleeping lock inside.
     SleepLeaf = 15,
 

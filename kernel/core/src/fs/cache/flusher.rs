@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
 
 use sis_machine::mm::frames::total_frames;
-use sis_machine::sync::{Rank, SpinLock};
+use sis_machine::sync::{Mutex, Rank, SpinLock};
 
 use super::back::Batch;
 use super::{FileCache, Store};
@@ -160,6 +160,8 @@ pub struct Flusher {
     /// The disk's name.
     name: String,
     dirty: SpinLock<VecDeque<Arc<dyn Store>>>,
+    /// Held while files are taken out of the list: who has it finds all of them there.
+    passing: Mutex<()>,
     wake: WaitQueue,
     is_kicked: AtomicBool,
     wants_all: AtomicBool,
@@ -179,6 +181,7 @@ impl Flusher {
         let flusher = Arc::new(Self {
             name: String::from(name),
             dirty: SpinLock::new(Rank::Leaf, VecDeque::new()),
+            passing: Mutex::new(Rank::Flush, ()),
             wake: WaitQueue::new(),
             is_kicked: AtomicBool::new(false),
             wants_all: AtomicBool::new(false),
@@ -217,7 +220,31 @@ impl Flusher {
         }
     }
 
+    /// Forgets changed files that nobody else has and nobody will read again, so that their blocks can be freed. Whether
+    /// there are others that nobody will read again, which somebody has still.
+    pub fn drop_doomed(&self) -> bool {
+        let _passing = self.passing.lock();
+        let mut are_left = false;
+        let mut left = self.dirty.lock().len();
+        while left > 0 {
+            left -= 1;
+            let Some(store) = self.dirty.lock().pop_front() else {
+                break;
+            };
+            let is_doomed = store.is_doomed();
+            if is_doomed && Arc::strong_count(&store) == 1 {
+                store.cache().discard();
+                self.settle(store);
+            } else {
+                are_left |= is_doomed;
+                self.dirty.lock().push_back(store);
+            }
+        }
+        are_left
+    }
+
     fn pass(&self) {
+        let _passing = self.passing.lock();
         let wants_all = self.wants_all.swap(false, Ordering::AcqRel);
         let expired = time::now_ns().saturating_sub(EXPIRE_CENTISECONDS * CENTISECOND_NS);
         let mut batch = Batch::default();

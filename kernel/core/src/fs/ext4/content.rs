@@ -93,7 +93,7 @@ impl Node {
             return Err(Errno::EOPNOTSUPP);
         }
         self.shared
-            .with(|v| v.fallocate(self.number(), first, last - first, size, Self::privilege(), timestamp()))?;
+            .with_room(|v| v.fallocate(self.number(), first, last - first, size, Self::privilege(), timestamp()))?;
         if let Some(size) = size {
             self.cache.grow(size);
         }
@@ -207,7 +207,7 @@ impl Store for Node {
     fn reserve(&self, first: u64, count: u64) -> Result<(u64, Room)> {
         let per = self.blocks_per_page();
         let is_privileged = Self::privilege() == From::Privileged;
-        self.shared.with(|v| {
+        self.shared.with_room(|v| {
             if v.is_read_only() {
                 return Err(sis_ext4::Error::ReadOnly);
             }

@@ -22,9 +22,9 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sis_ext4::{Attributes, Error, Ino, MountOptions, Timestamp, Volume};
-use sis_machine::sync::{Mutex, Rank, SpinLock};
+use sis_machine::sync::{Mutex, MutexGuard, Rank, SpinLock};
 
-use super::cache::{self, Flusher, Wait};
+use super::cache::{self, Flusher, Store, Wait};
 use super::inode::Inode;
 use super::mount::{FileSystem, SuperBlock, Usage};
 use crate::block::{self, Claim};
@@ -80,6 +80,10 @@ struct Shared {
     flusher: Arc<Flusher>,
     /// Files that nobody has any more: perhaps to be freed, perhaps with times to be written.
     gone: SpinLock<Vec<(u32, Option<Attributes>)>>,
+    /// Held while files that nobody has any more are looked for and freed, and by whoever has files of others for a while.
+    housekeeping: Mutex<()>,
+    /// There are files without names whose content waits to be written.
+    has_doomed: AtomicBool,
     wake: WaitQueue,
     has_work: AtomicBool,
     /// An error has been told of in the log.
@@ -143,8 +147,27 @@ impl Shared {
         }
     }
 
+    /// As [`Self::with`], once more when there is no room and files that nobody has any more had some.
+    fn with_room<T>(&self, mut f: impl FnMut(&mut Volume<BlockDisk>) -> core::result::Result<T, Error>) -> Result<T> {
+        match self.with(&mut f) {
+            Err(Errno::ENOSPC) => {
+                self.let_go();
+                self.with(f)
+            }
+            out => out,
+        }
+    }
+
     /// Frees files that nobody has any more and that have no names.
-    fn evict_gone(&self) {
+    fn let_go(&self) {
+        let held = self.housekeeping.lock();
+        self.let_go_held(&held);
+    }
+
+    fn let_go_held(&self, _held: &MutexGuard<'_, ()>) {
+        if self.has_doomed.swap(false, Ordering::AcqRel) && self.flusher.drop_doomed() {
+            self.has_doomed.store(true, Ordering::Release);
+        }
         loop {
             let gone = core::mem::take(&mut *self.gone.lock());
             if gone.is_empty() {
@@ -173,21 +196,23 @@ impl Shared {
     }
 
     /// Writes all content and metadata that waits into the volume.
-    fn write_all(&self) -> Result<()> {
-        self.evict_gone();
+    fn write_all(&self, held: &MutexGuard<'_, ()>) -> Result<()> {
+        self.let_go_held(held);
         let mut first = Ok(());
         for node in node::all(&self.nodes) {
-            if node.cache.is_dirty() {
+            if node.cache.is_dirty() && !node.is_doomed() {
                 first = first.and(node.store().and_then(|s| cache::write_back(&s, 0, u64::MAX, Wait::Yes)));
             }
             first = first.and(node.write_times());
         }
+        // Somebody may have let go of one that was just written.
+        self.let_go_held(held);
         first
     }
 
     /// Everything survives a cut when this returns.
     fn sync(&self) -> Result<()> {
-        let written = self.write_all();
+        let written = self.write_all(&self.housekeeping.lock());
         let committed = self.commit();
         written.and(committed)
     }
@@ -203,7 +228,8 @@ impl Shared {
         if self.is_read_only.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let written = self.write_all();
+        let held = self.housekeeping.lock();
+        let written = self.write_all(&held);
         self.is_read_only.store(true, Ordering::Relaxed);
         written.and(self.with(|v| v.remount(true, timestamp())))
     }
@@ -218,17 +244,19 @@ fn run(weak: &Weak<Shared>) {
         let wait = Deadline::after_ns(ns.min(1_000_000_000));
         let ready = || shared.has_work.swap(false, Ordering::AcqRel).then_some(());
         let _ = shared.wake.wait_for(Sleep::Uninterruptible, wait, ready);
-        shared.evict_gone();
+        shared.let_go();
         let now_ns = crate::time::now_ns();
         if now_ns.saturating_sub(last_ns) < ns {
             continue;
         }
         last_ns = now_ns;
         if !shared.is_read_only.load(Ordering::Relaxed) {
+            let held = shared.housekeeping.lock();
             // Errors are kept for fsync(2), and told of in the log.
             for node in node::all(&shared.nodes) {
                 let _ = node.write_times();
             }
+            drop(held);
             let _ = shared.commit();
         }
     }
@@ -394,6 +422,8 @@ pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> 
         nodes: SpinLock::new(Rank::Leaf, BTreeMap::new()),
         flusher: Flusher::of(device)?,
         gone: SpinLock::new(Rank::Leaf, Vec::new()),
+        housekeeping: Mutex::new(Rank::Housekeeping, ()),
+        has_doomed: AtomicBool::new(false),
         wake: WaitQueue::new(),
         has_work: AtomicBool::new(false),
         has_told: AtomicBool::new(false),

@@ -145,6 +145,9 @@ impl Node {
             a.ctime_ns = old.ctime_ns.max(new.ctime_ns);
         }
         drop(a);
+        if inode.links == 0 {
+            self.shared.has_doomed.store(true, Ordering::Release);
+        }
         self.sectors.store(inode.sectors, Ordering::Relaxed);
         if !self.is_regular() {
             self.size.store(inode.size, Ordering::Relaxed);
@@ -349,7 +352,10 @@ impl Inode for Node {
             NewKind::File => (Kind::Regular, Device::default()),
             NewKind::Directory => (Kind::Directory, Device::default()),
             NewKind::Symlink(text) => {
-                let made = self.with_names(|| self.shared.with(|v| v.symlink(dir, name, text, new.uid, new.gid, t)))?;
+                let made = self.with_names(|| {
+                    self.shared
+                        .with_room(|v| v.symlink(dir, name, text, new.uid, new.gid, t))
+                })?;
                 return Ok(self.shared.node(made.ino.0)?);
             }
             NewKind::Node(kind, rdev) => {
@@ -366,7 +372,7 @@ impl Inode for Node {
             }
         };
         let file = new_file(new, kind, device);
-        let made = self.with_names(|| self.shared.with(|v| v.create(dir, name, &file, t)))?;
+        let made = self.with_names(|| self.shared.with_room(|v| v.create(dir, name, &file, t)))?;
         Ok(self.shared.node(made.ino.0)?)
     }
 
@@ -375,7 +381,7 @@ impl Inode for Node {
         let file = new_file(new, Kind::Regular, Device::default());
         let made = self
             .shared
-            .with(|v| v.create_unnamed(Ino(self.ino), &file, timestamp()))?;
+            .with_room(|v| v.create_unnamed(Ino(self.ino), &file, timestamp()))?;
         Ok(self.shared.node(made.ino.0)?)
     }
 
@@ -384,7 +390,7 @@ impl Inode for Node {
         target.may_change()?;
         self.with_names(|| {
             self.shared
-                .with(|v| v.link(Ino(target.ino), Ino(self.ino), name, timestamp()))
+                .with_room(|v| v.link(Ino(target.ino), Ino(self.ino), name, timestamp()))
         })?;
         target.refresh()
     }
@@ -420,7 +426,7 @@ impl Inode for Node {
         })?;
         self.with_names(|| {
             self.shared
-                .with(|v| v.rename((Ino(self.ino), name), (Ino(to.ino), new_name), how, timestamp()))
+                .with_room(|v| v.rename((Ino(self.ino), name), (Ino(to.ino), new_name), how, timestamp()))
         })?;
         to.refresh()?;
         self.refresh_other(moved.0);

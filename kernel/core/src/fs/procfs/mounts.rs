@@ -1,6 +1,7 @@
 //! /proc/PID/mounts, mountinfo, mountstats.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt::Write;
 
 use super::system::text;
@@ -40,11 +41,8 @@ fn options(flags: MountFlags) -> String {
 }
 
 /// The place of a mount seen from `root`; none when it cannot be reached from there.
-fn place(m: &Mount, root: &Path) -> Option<String> {
-    match m.place() {
-        Some(at) => at.from_root(root).map(|p| escape(&p)),
-        None => (m.id == root.mount.id).then(|| String::from("/")),
-    }
+fn place(m: &Arc<Mount>, root: &Path) -> Option<String> {
+    m.root_path().from_root(root).map(|p| escape(&p))
 }
 
 /// A line a mount: source, place, type, options.

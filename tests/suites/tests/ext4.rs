@@ -1,0 +1,256 @@
+//! ext4 on a disk: what mke2fs makes is mounted, what is written is what debugfs reads, and e2fsck finds nothing; the root
+//! itself on a disk.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sis_harness::{Board, Boot, Drive, Failure, Result, SECOND, workspace};
+use sis_suites::{guest, power_off, to_shell, virt};
+
+/// A file system, gone when this is dropped.
+struct Image(PathBuf);
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Image {
+    /// What mke2fs(8) makes of `arguments`.
+    fn new(size: &str, arguments: &[&str]) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let folder = workspace().join("target/sis/disks");
+        std::fs::create_dir_all(&folder).map_err(Failure::new)?;
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let image = Self(folder.join(format!("ext4-{}-{number}", std::process::id())));
+        tool(
+            Command::new("mke2fs")
+                .args(["-q", "-F"])
+                .args(arguments)
+                .arg(&image.0)
+                .arg(size),
+        )?;
+        Ok(image)
+    }
+
+    fn drive(&self) -> Drive {
+        Drive::raw(self.0.to_string_lossy())
+    }
+
+    /// What debugfs(8) reads from a file.
+    fn cat(&self, path: &str) -> Result<Vec<u8>> {
+        tool(
+            Command::new("debugfs")
+                .arg("-R")
+                .arg(format!("cat {path}"))
+                .arg(&self.0),
+        )
+    }
+
+    /// e2fsck(8) has nothing to replay and nothing to mend.
+    fn assert_clean(&self) -> Result<()> {
+        tool(Command::new("e2fsck").arg("-fn").arg(&self.0)).map(drop)
+    }
+}
+
+fn tool(command: &mut Command) -> Result<Vec<u8>> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = command
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .output()
+        .map_err(|error| Failure::new(format_args!("{command:?}: {error}; run cargo sis setup")))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(Failure::new(format_args!(
+        "{command:?}: {}",
+        String::from_utf8_lossy(&said)
+    )))
+}
+
+fn md5(path: &Path) -> Result<String> {
+    let said = tool(Command::new("md5sum").arg(path))?;
+    let text = String::from_utf8_lossy(&said).into_owned();
+    Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+fn board(cpus: u32, image: &Image) -> Result<Board> {
+    to_shell(virt()?.smp(cpus).no_network().overlay(guest()?).disk(image.drive()))
+}
+
+/// Runs a command and compares what it says, but for blanks at the ends.
+fn says(board: &mut Board, command: &str, want: &str) -> Result<()> {
+    let output = board.run(command, 120 * SECOND)?;
+    if output.text.trim() == want.trim() {
+        return Ok(());
+    }
+    Err(board.failure(format_args!("{command}: {:?} and not {want:?}", output.text)))
+}
+
+#[test]
+fn what_mke2fs_put_there_is_read_and_what_is_written_is_sound() -> Result<()> {
+    let stage = workspace().join(format!("target/sis/disks/stage-{}", std::process::id()));
+    std::fs::create_dir_all(stage.join("deep/er")).map_err(Failure::new)?;
+    let big: Vec<u8> = (0..3_000_017u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    std::fs::write(stage.join("deep/er/big"), &big).map_err(Failure::new)?;
+    std::os::unix::fs::symlink("deep/er/big", stage.join("link")).map_err(Failure::new)?;
+    let sum = md5(&stage.join("deep/er/big"))?;
+    let image = Image::new("96M", &["-t", "ext4", "-d", &stage.to_string_lossy()])?;
+    std::fs::remove_dir_all(&stage).map_err(Failure::new)?;
+
+    let mut board = board(4, &image)?;
+    board.run_ok(
+        "mkdir /tmp/m && mount -t ext4 /dev/vda /tmp/m && cd /tmp/m",
+        60 * SECOND,
+    )?;
+    says(&mut board, "md5sum < link | cut -d' ' -f1", &sum)?;
+    says(&mut board, "grep -c '^/dev/vda /tmp/m ext4 rw' /proc/mounts", "1")?;
+    says(
+        &mut board,
+        "mount -t ext4 /dev/vda /tmp/m 2>&1 | grep -o 'resource busy'",
+        "resource busy",
+    )?;
+    // Four at once, each with its own folder of files that are made, renamed, linked and removed.
+    let work = "for w in 1 2 3 4; do (mkdir w$w; i=0; while [ $i -lt 60 ]; do echo $w-$i > w$w/f$i; mv w$w/f$i w$w/g$i; \
+                ln w$w/g$i w$w/h$i; [ $((i % 3)) = 0 ] && rm w$w/g$i; i=$((i+1)); done; cp link w$w/copy) & done; wait";
+    board.run_ok(work, 180 * SECOND)?;
+    says(&mut board, "ls w1 w2 w3 w4 | grep -c '^[gh]'", "400")?;
+    says(&mut board, "md5sum w?/copy | cut -d' ' -f1 | sort -u", &sum)?;
+    // A hole, an end cut off, and an end added.
+    board.run_ok(
+        "dd if=/dev/zero of=holey bs=1 count=0 seek=9M 2>/dev/null && echo end >> holey && cp link cut && truncate -s 1000001 cut",
+        60 * SECOND,
+    )?;
+    says(
+        &mut board,
+        "[ $(du -k holey | cut -f1) -lt 64 ] && echo sparse",
+        "sparse",
+    )?;
+    // No more room, and room again.
+    says(
+        &mut board,
+        "dd if=/dev/zero of=full bs=64k 2>&1 | grep -c 'No space left'; rm full; echo again > after && cat after",
+        "1\nagain",
+    )?;
+    // In use while it is unmounted; then not.
+    says(&mut board, "umount /tmp/m 2>/dev/null || echo busy", "busy")?;
+    board.run_ok("cd / && umount /tmp/m", 60 * SECOND)?;
+    power_off(board)?;
+
+    image.assert_clean()?;
+    assert!(image.cat("/w3/copy")? == big, "the copy has other bytes");
+    assert!(image.cat("/cut")?.as_slice() == big.get(..1_000_001).unwrap_or_default());
+    assert_eq!(image.cat("/w2/h7")?, b"2-7\n");
+    let holey = image.cat("/holey")?;
+    assert_eq!(
+        (holey.len(), holey.get(holey.len() - 4..)),
+        ((9 << 20) + 4, Some(&b"end\n"[..]))
+    );
+    Ok(())
+}
+
+#[test]
+fn a_cut_of_the_power_loses_nothing_that_was_synced() -> Result<()> {
+    let image = Image::new("64M", &["-t", "ext4"])?;
+    let mut first = board(2, &image)?;
+    first.run_ok("mount -t ext4 /dev/vda /mnt", 60 * SECOND)?;
+    first.run_ok(
+        "cd /mnt; for i in $(seq 200); do echo $i > f$i; done; sync; for i in $(seq 200 400); do echo $i > f$i; done",
+        120 * SECOND,
+    )?;
+    // QEMU is killed.
+    drop(first);
+
+    let mut second = board(2, &image)?;
+    second.run_ok("mount -t ext4 /dev/vda /mnt", 60 * SECOND)?;
+    let check =
+        "cd /mnt; for i in $(seq 199); do [ \"$(cat f$i)\" = $i ] || echo lost $i; done; cd /; umount /mnt; echo done";
+    says(&mut second, check, "done")?;
+    power_off(second)?;
+    image.assert_clean()
+}
+
+#[test]
+fn ext2_and_ext3_are_mounted_too() -> Result<()> {
+    for kind in ["ext2", "ext3"] {
+        let image = Image::new("32M", &["-t", kind])?;
+        let mut board = board(2, &image)?;
+        board.run_ok(&format!("mount -t {kind} /dev/vda /mnt"), 60 * SECOND)?;
+        board.run_ok("cp -a /etc /mnt/ && umount /mnt", 60 * SECOND)?;
+        says(
+            &mut board,
+            &format!(
+                "mount -t {kind} -o ro /dev/vda /mnt && diff -r /etc /mnt/etc && touch /mnt/x 2>/dev/null || echo refused"
+            ),
+            "refused",
+        )?;
+        board.run_ok("umount /mnt", 60 * SECOND)?;
+        power_off(board)?;
+        image.assert_clean()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_no_file_system_is_refused() -> Result<()> {
+    let image = Image::new("16M", &["-t", "ext4"])?;
+    // The superblock says something else.
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&image.0)
+        .and_then(|f| std::os::unix::fs::FileExt::write_all_at(&f, &[0xa5; 1024], 1024))
+        .map_err(Failure::new)?;
+    let mut board = board(2, &image)?;
+    // What the kernel says of it does not come between.
+    board.run_ok("dmesg -n 1", 20 * SECOND)?;
+    says(
+        &mut board,
+        "mount -t ext4 /dev/vda /mnt 2>&1 | grep -o 'Invalid argument'",
+        "Invalid argument",
+    )?;
+    says(
+        &mut board,
+        "mount -t ext4 -o nosuchoption /dev/vda /mnt 2>&1 | grep -o 'Invalid argument'",
+        "Invalid argument",
+    )
+}
+
+#[test]
+fn the_root_may_be_on_a_disk() -> Result<()> {
+    let image = Image::new("128M", &["-t", "ext4"])?;
+    // The root of the initramfs is put there by the board itself.
+    let mut installer = board(2, &image)?;
+    installer.run_ok("mount -t ext4 /dev/vda /mnt", 60 * SECOND)?;
+    installer.run_ok(
+        "for f in /*; do case $f in /dev|/proc|/sys|/tmp|/mnt|/run) mkdir /mnt$f;; *) cp -a $f /mnt/;; esac; done; \
+         mv /mnt/init /mnt/sbin/init; umount /mnt",
+        180 * SECOND,
+    )?;
+    power_off(installer)?;
+    image.assert_clean()?;
+
+    let from_disk = || -> Result<Boot> {
+        let boot = virt()?.smp(2).no_network().no_initrd().disk(image.drive());
+        Ok(boot.append("root=/dev/vda rw"))
+    };
+    let mut board = to_shell(from_disk()?)?;
+    says(
+        &mut board,
+        "awk '$2 == \"/\" { print $1, $3, substr($4, 1, 2) }' /proc/mounts",
+        "/dev/vda ext4 rw",
+    )?;
+    board.run_ok("echo kept > /etc/kept", 20 * SECOND)?;
+    power_off(board)?;
+    image.assert_clean()?;
+    assert_eq!(image.cat("/etc/kept")?, b"kept\n");
+
+    let mut again = to_shell(from_disk()?)?;
+    says(&mut again, "cat /etc/kept", "kept")?;
+    power_off(again)?;
+    image.assert_clean()
+}
