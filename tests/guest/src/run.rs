@@ -4,7 +4,7 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use crate::cases::{CASES, Case, NEEDS_DISK};
-use crate::sys::{Ended, Errno, Outcome, child, ended, now_ns, pipe, read, sleep_ms, write};
+use crate::sys::{DONE, Ended, Errno, Outcome, child, ended, now_ns, pipe, read, sleep_ms, write};
 
 /// How long a case may take.
 const LIMIT_NS: u64 = 30_000_000_000;
@@ -58,9 +58,16 @@ fn one(work: fn() -> Outcome) -> Outcome {
         // Rust's runtime ignores SIGPIPE; a case begins with what a program begins with.
         // SAFETY: no handler is installed.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-        let Err(why) = work() else { return 0 };
-        let _ = write(&writer, why.as_bytes());
-        1
+        match work() {
+            Ok(()) => {
+                let _ = write(&writer, DONE);
+                0
+            }
+            Err(why) => {
+                let _ = write(&writer, why.as_bytes());
+                1
+            }
+        }
     })?;
     drop(writer);
     let _ = sys!(SYS_setpgid, pid, pid);
@@ -83,11 +90,17 @@ fn one(work: fn() -> Outcome) -> Outcome {
             let _ = sys!(SYS_wait4, pid, 0, 0, 0);
             Err(format!("no end within {} s", LIMIT_NS / 1_000_000_000))
         }
-        Some(Ended::Exit(0)) => Ok(()),
-        Some(Ended::Exit(1)) => {
+        Some(how @ Ended::Exit(status @ (0 | 1))) => {
             // Whoever the case left behind may still hold the pipe: what is there now is what there is.
             let _ = sys!(SYS_fcntl, &reader, libc::F_SETFL, libc::O_NONBLOCK);
-            Err(read(&reader, 4096).map_or_else(|e| e.to_string(), |text| String::from_utf8_lossy(&text).into_owned()))
+            let told = read(&reader, 4096).map_err(|e| e.to_string())?;
+            match status {
+                0 if told == DONE => Ok(()),
+                0 => Err(format!(
+                    "the case ended with {how:?} before it was done: another program took its place?"
+                )),
+                _ => Err(String::from_utf8_lossy(&told).into_owned()),
+            }
         }
         Some(other) => Err(format!("the case ended with {other:?}")),
     }

@@ -240,11 +240,17 @@ pub(crate) fn in_child(work: impl FnOnce() -> i32) -> Result<Ended, String> {
     wait(pid, 0).what("wait4")
 }
 
+/// What a child says that has done all it was to do: the status alone may be that of a program that took its place.
+pub(crate) const DONE: &[u8] = b"done";
+
 /// Runs `work` in a child and passes on what it finds wrong.
 pub(crate) fn checked_child(work: impl FnOnce() -> Outcome) -> Outcome {
-    let (reader, writer) = pipe(0)?;
+    let (reader, writer) = pipe(libc::O_CLOEXEC)?;
     let pid = child(|| match work() {
-        Ok(()) => 0,
+        Ok(()) => {
+            let _ = write(&writer, DONE);
+            0
+        }
         Err(why) => {
             let _ = write(&writer, why.as_bytes());
             1
@@ -259,7 +265,7 @@ pub(crate) fn checked_child(work: impl FnOnce() -> Outcome) -> Outcome {
         told.extend(part);
     }
     let how = wait(pid, 0).what("wait4")?;
-    if how == Ended::Exit(0) {
+    if how == Ended::Exit(0) && told == DONE {
         return Ok(());
     }
     Err(format!("in the child ({how:?}): {}", String::from_utf8_lossy(&told)))

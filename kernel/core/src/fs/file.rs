@@ -16,6 +16,7 @@ use super::flags::{O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH};
 use super::inode::{FileType, Inode, Metadata};
 use super::locks;
 use super::path::Path;
+use super::text::{Running, Writing};
 use crate::poll::{Events, PollTable};
 use crate::user::{Sink, Source};
 use crate::vm::{Mappers, PageSource};
@@ -179,6 +180,20 @@ pub struct OpenFile {
     pub path: Option<Path>,
     /// Locks may be held in its name.
     has_locks: AtomicBool,
+    /// Held while it is open: nobody runs what is written, or writes what is run.
+    hold: Hold,
+}
+
+/// What an open file keeps others from.
+#[derive(Default)]
+pub enum Hold {
+    /// Nothing.
+    #[default]
+    None,
+    /// Running it.
+    Writing(Writing),
+    /// Writing it.
+    Running(Running),
 }
 
 impl Drop for OpenFile {
@@ -192,13 +207,27 @@ impl Drop for OpenFile {
 impl OpenFile {
     /// A new description with offset 0.
     pub fn new(ops: Arc<dyn File>, flags: u32, path: Option<Path>) -> Arc<Self> {
+        Self::holding(ops, flags, path, Hold::None)
+    }
+
+    /// As [`Self::new`], keeping others from something.
+    pub fn holding(ops: Arc<dyn File>, flags: u32, path: Option<Path>, hold: Hold) -> Arc<Self> {
         Arc::new(Self {
             ops,
             flags: AtomicU32::new(flags),
             position: Mutex::new(Rank::FilePosition, 0),
             path,
             has_locks: AtomicBool::new(false),
+            hold,
         })
+    }
+
+    /// What keeps a program that was opened to be run from being written.
+    pub fn running(&self) -> Option<Running> {
+        match &self.hold {
+            Hold::Running(running) => Some(running.clone()),
+            Hold::None | Hold::Writing(_) => None,
+        }
     }
 
     /// Its inode, if it has one.
@@ -217,7 +246,14 @@ impl OpenFile {
             Some(_) => return Ok(pages),
             None => MappedName::Text(self.ops.describe()),
         };
-        Ok(Arc::new(Mapped { pages, name }))
+        Ok(Arc::new(Mapped {
+            pages,
+            name,
+            _writing: match &self.hold {
+                Hold::Writing(writing) => Some(writing.clone()),
+                Hold::None | Hold::Running(_) => None,
+            },
+        }))
     }
 
     /// Locks are held in its name and end with it.
@@ -304,6 +340,8 @@ enum MappedName {
 struct Mapped {
     pages: Arc<dyn PageSource>,
     name: MappedName,
+    /// A mapping of a file that was open for writing counts as a writer.
+    _writing: Option<Writing>,
 }
 
 impl PageSource for Mapped {

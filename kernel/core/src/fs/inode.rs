@@ -12,6 +12,7 @@ use sis_machine::sync::{Rank, SpinLock};
 
 use super::file::File;
 use super::path::Path;
+use super::text::TextUse;
 use crate::{Errno, Result, time};
 
 /// Kinds of files. The numbers are those of `d_type` (readdir(3)); shifted by 12 they are the type bits of `st_mode`.
@@ -280,6 +281,11 @@ pub trait Inode: Any + Send + Sync {
 
     /// The place for something of another subsystem; FIFOs and sockets have one.
     fn attachment(&self) -> Option<&Attachment> {
+        None
+    }
+
+    /// Whether it is written or run; none where nothing can be run, or written.
+    fn text(&self) -> Option<&TextUse> {
         None
     }
 

@@ -7,7 +7,7 @@
 //! | [`inode`], [`mount`] | what a file system shows |
 //! | [`dentry`], [`path`], [`walk`] | the tree of names, places in it, and the way to them |
 //! | [`open`](mod@open), [`names`] | opening; making, removing and moving names |
-//! | [`permission`], [`context`] | who may; where a process is |
+//! | [`permission`], [`text`], [`context`] | who may; what is run is not written; where a process is |
 //! | [`tmpfs`], [`devfs`], [`initramfs`] | files in memory, device nodes, the first root |
 //! | [`ext4`](mod@ext4), [`cache`], [`disk_root`] | files on disks, their pages in memory, the root on one |
 //! | [`procfs`], [`sysfs`], [`virt`], [`virt_tree`] | files that the kernel makes up |
@@ -42,6 +42,7 @@ pub mod ready;
 pub mod registry;
 pub mod signalfd;
 pub mod sysfs;
+pub mod text;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod virt;

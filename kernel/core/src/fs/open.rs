@@ -8,7 +8,7 @@ use sis_machine::sync::Once;
 
 use super::dentry::Dentry;
 use super::device;
-use super::file::{File, IoFlags, OpenFile, Whence};
+use super::file::{File, Hold, IoFlags, OpenFile, Whence};
 use super::flags::{
     O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_RDONLY, O_TMPFILE,
     O_TMPFILE_BIT, O_TRUNC, O_WRONLY, STATUS_FLAGS,
@@ -19,6 +19,7 @@ use super::names;
 use super::path::Path;
 use super::permission::{self, MAY_EXEC, MAY_READ, MAY_WRITE};
 use super::pipe;
+use super::text::{Running, Writing};
 use super::walk::{Base, Last, Walker};
 use crate::user::Sink;
 use crate::{Errno, Result};
@@ -110,8 +111,9 @@ pub fn open_exec_path(base: &Base, path: Path) -> Result<Arc<OpenFile>> {
     if path.mount.flags().contains(MountFlags::NOEXEC) {
         return Err(Errno::EACCES);
     }
+    let running = Running::begin(path.inode())?;
     let ops = path.inode().clone().open(O_RDONLY)?;
-    Ok(OpenFile::new(ops, O_RDONLY, Some(path)))
+    Ok(OpenFile::holding(ops, O_RDONLY, Some(path), Hold::Running(running)))
 }
 
 /// Opens a place; `created`: the caller has just made it, so permissions do not count.
@@ -145,6 +147,11 @@ pub fn open_path(base: &Base, path: Path, flags: u32, created: bool) -> Result<A
         }
     }
     let inode = path.inode();
+    let hold = if kind == FileType::Regular && writes {
+        Hold::Writing(Writing::begin(inode)?)
+    } else {
+        Hold::None
+    };
     let ops = match kind {
         FileType::Directory => directory(),
         FileType::CharDevice | FileType::BlockDevice => device::open(kind, inode.metadata().rdev, flags)?,
@@ -158,7 +165,9 @@ pub fn open_path(base: &Base, path: Path, flags: u32, created: bool) -> Result<A
         }
         FileType::Socket | FileType::Symlink => return Err(Errno::ENXIO),
     };
-    Ok(OpenFile::new(ops, flags & STATUS_FLAGS, Some(path)))
+    // O_TRUNC without write access writes only now.
+    let hold = if access == O_RDONLY { Hold::None } else { hold };
+    Ok(OpenFile::holding(ops, flags & STATUS_FLAGS, Some(path), hold))
 }
 
 static NEXT_UNNAMED: AtomicU64 = AtomicU64::new(1);

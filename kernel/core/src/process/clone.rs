@@ -272,9 +272,14 @@ fn launch(child: Arc<Thread>, vm: Arc<Vm>, user: &UserContext, request: &Request
 impl Process {
     /// A copy of `parent`, its child or (CLONE_PARENT) its sibling.
     fn child_of(parent: &Process, pid: u32, vm: Arc<Vm>, actions: Arc<Actions>, is_sibling: bool) -> Self {
-        let (limits, exe, arguments) = {
+        let (limits, exe, text, arguments) = {
             let inner = parent.inner.lock();
-            (inner.limits.clone(), inner.exe.clone(), inner.arguments)
+            (
+                inner.limits.clone(),
+                inner.exe.clone(),
+                inner.text.clone(),
+                inner.arguments,
+            )
         };
         let ppid = if is_sibling { parent.ppid() } else { parent.pid };
         let child = Self::new(
@@ -289,6 +294,7 @@ impl Process {
         {
             let mut inner = child.inner.lock();
             inner.exe = exe;
+            inner.text = text;
             inner.arguments = arguments;
         }
         let copy = |to: &core::sync::atomic::AtomicU32, from: &core::sync::atomic::AtomicU32| {

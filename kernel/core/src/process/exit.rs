@@ -132,7 +132,10 @@ fn end_process(thread: &Arc<Thread>) {
         panic!("Attempted to kill init! exitcode=0x{status:08x}");
     }
     process.timers.clear();
-    let exe = process.inner.lock().exe.take();
+    let exe = {
+        let mut inner = process.inner.lock();
+        (inner.exe.take(), inner.text.take())
+    };
     drop(exe);
     if process.sid() == process.pid {
         super::signal::session_ended(process.pid);

@@ -62,6 +62,7 @@ pub fn start_init(path: &str, args: &[String], env: &[String]) -> Result<()> {
     {
         let mut inner = process.inner.lock();
         inner.exe = prepared.exe();
+        inner.text = prepared.text();
         inner.arguments = prepared.arguments();
     }
     let thread = Thread::new(1, process.clone(), beginning);

@@ -97,6 +97,8 @@ pub(crate) struct Inner {
     pub(crate) vm: Option<Arc<Vm>>,
     pub(crate) limits: Limits,
     pub(crate) exe: Option<crate::fs::path::Path>,
+    /// Keeps what it runs from being written.
+    pub(crate) text: Option<crate::fs::text::Running>,
     pub(crate) arguments: Arguments,
     /// Usage of its ended threads.
     pub(crate) ended: Usage,
@@ -169,6 +171,7 @@ impl Process {
             vm,
             limits,
             exe: None,
+            text: None,
             arguments: Arguments::default(),
             ended: Usage::default(),
             reaped: Usage::default(),

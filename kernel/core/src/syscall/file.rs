@@ -10,6 +10,7 @@ use crate::fs::flags::{
 };
 use crate::fs::inode::{FileType, Inode};
 use crate::fs::permission::{self, MAY_WRITE};
+use crate::fs::text::Writing;
 use crate::fs::tmpfs::memfd;
 use crate::fs::walk::{Base, Resolve};
 use crate::fs::{self, mount};
@@ -121,6 +122,7 @@ fn truncate(call: &mut Call<'_>) -> Result<usize> {
     }
     path.mount.writable()?;
     permission::check(path.inode(), &base.cred, MAY_WRITE)?;
+    let _writing = Writing::begin(path.inode())?;
     path.inode().set_size(size)?;
     Ok(0)
 }

@@ -132,7 +132,7 @@ fn mmap(call: &mut Call<'_>) -> Result<usize> {
             protection.read = true;
         }
         rules.may_write = !is_shared || file.writable();
-        let source = file.ops.mmap()?;
+        let source = file.mmap()?;
         let first = offset / PAGE as u64;
         if is_shared {
             Backing::Shared(source, first)

@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 
 use super::Case;
-use crate::sys::{
-    Ended, Errno, Outcome, Scratch, What, c, checked_child, exit, in_child, open, pipe, read, refused, wait,
-};
+use crate::sys::{Ended, Errno, Outcome, Scratch, What, c, child, in_child, open, pipe, read, refused, wait};
 
 pub(super) static CASES: &[Case] = &[
     ("exec/arguments-and-environment", arguments_and_environment),
@@ -346,20 +344,71 @@ fn execveat_fd() -> Outcome {
     )
 }
 
+/// What execve(2) answers to a child.
+fn exec_refused(what: &str, path: &str, words: &[&str], want: i32) -> Outcome {
+    let (how, text) = ran(path, words, &[])?;
+    same!((how, text), (Ended::Exit(126), Errno(want).to_string()), what);
+    Ok(())
+}
+
 fn text_busy() -> Outcome {
     let scratch = Scratch::new()?;
     let path = scratch.path("busy");
     std::fs::copy("/bin/busybox", &path).map_err(|e| e.to_string())?;
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(|e| e.to_string())?;
-    let writer = open(&path, libc::O_WRONLY, 0).what("open")?;
-    same!(
-        execve(&path, &["true"], &[]).0,
+    let writer = open(&path, libc::O_WRONLY | libc::O_CLOEXEC, 0).what("open")?;
+    exec_refused("a program that is open for writing", &path, &["true"], libc::ETXTBSY)?;
+    // A mapping of it is as good as the descriptor.
+    let both = libc::PROT_READ | libc::PROT_WRITE;
+    let reader = open(&path, libc::O_RDWR | libc::O_CLOEXEC, 0).what("open")?;
+    let at = sys!(SYS_mmap, 0, crate::sys::PAGE, both, libc::MAP_SHARED, &reader, 0).what("mmap")?;
+    drop((writer, reader));
+    exec_refused(
+        "a program that is mapped by its writer",
+        &path,
+        &["true"],
         libc::ETXTBSY,
-        "a program that is open for writing"
-    );
-    drop(writer);
+    )?;
+    sys!(SYS_munmap, at, crate::sys::PAGE).what("munmap")?;
     let (how, text) = ran(&path, &["true"], &[])?;
     same!(how, Ended::Exit(0), text);
+
+    // And the other way round.
+    let (ready, started) = pipe(libc::O_CLOEXEC)?;
+    let pid = child(|| {
+        let words = [c("busybox"), c("sleep"), c("1000")];
+        let name = c(&path);
+        let _ = sys!(
+            SYS_execve,
+            name.as_ptr(),
+            pointers(&words).as_ptr(),
+            pointers(&[]).as_ptr()
+        );
+        99
+    })?;
+    drop(started);
+    // The end of the pipe: the program has begun.
+    let _ = read(&ready, 1).what("read")?;
+    for (what, flags) in [
+        ("writing", libc::O_WRONLY),
+        ("reading and writing", libc::O_RDWR),
+        ("cutting off", libc::O_RDONLY | libc::O_TRUNC),
+    ] {
+        refused(what, open(&path, flags, 0).map(|f| f.0), libc::ETXTBSY)?;
+    }
+    let name = c(&path);
+    refused("truncate", sys!(SYS_truncate, name.as_ptr(), 0), libc::ETXTBSY)?;
+    drop(open(&path, libc::O_RDONLY, 0).what("reading it")?);
+    let moved = scratch.path("moved");
+    std::fs::rename(&path, &moved).map_err(|e| e.to_string())?;
+    refused(
+        "by its new name",
+        open(&moved, libc::O_RDWR, 0).map(|f| f.0),
+        libc::ETXTBSY,
+    )?;
+    sys!(SYS_kill, pid, libc::SIGKILL).what("kill")?;
+    same!(wait(pid, 0).what("wait4")?, Ended::Signal(libc::SIGKILL), "its end");
+    drop(open(&moved, libc::O_RDWR | libc::O_TRUNC, 0).what("writing what ran")?);
     Ok(())
 }
 
@@ -372,8 +421,5 @@ fn foreign_format() -> Outcome {
     let path = scratch.path("foreign");
     std::fs::write(&path, &bytes).map_err(|e| e.to_string())?;
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(|e| e.to_string())?;
-    checked_child(|| {
-        same!(execve(&path, &["x"], &[]).0, libc::ENOEXEC, "another machine's program");
-        exit(0)
-    })
+    exec_refused("another machine's program", &path, &["x"], libc::ENOEXEC)
 }

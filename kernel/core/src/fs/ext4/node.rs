@@ -17,6 +17,7 @@ use crate::fs::inode::{
     Attachment, AttributeChange, Attributes, DirEntry, FileType, Inode, LinkTarget, Metadata, NewInode, NewKind, Owner,
     Rename, make_dev, new_attachment, now, split_dev,
 };
+use crate::fs::text::TextUse;
 use crate::process::cred::Capability;
 use crate::process::thread;
 use crate::{Errno, Result};
@@ -84,6 +85,7 @@ pub(super) struct Node {
     pub(super) cache: FileCache,
     me: Weak<Self>,
     attachment: Attachment,
+    text: TextUse,
 }
 
 impl Node {
@@ -103,6 +105,7 @@ impl Node {
             cache: FileCache::new(me.clone(), inode.size),
             me: me.clone(),
             attachment: new_attachment(),
+            text: TextUse::new(),
         })
     }
 
@@ -483,6 +486,10 @@ impl Inode for Node {
 
     fn attachment(&self) -> Option<&Attachment> {
         Some(&self.attachment)
+    }
+
+    fn text(&self) -> Option<&TextUse> {
+        Some(&self.text)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -18,6 +18,7 @@ use crate::fs::inode::{
     Attachment, AttributeChange, Attributes, DirEntry, FileType, Inode, LinkTarget, Metadata, NewInode, NewKind, Owner,
     Rename, new_attachment, now,
 };
+use crate::fs::text::TextUse;
 use crate::process::cred::Capability;
 use crate::process::limits::Resource;
 use crate::process::{signal, thread};
@@ -44,6 +45,7 @@ pub(super) struct TmpNode {
     kind: FileType,
     attributes: SpinLock<Attributes>,
     body: Body,
+    text: TextUse,
 }
 
 impl TmpNode {
@@ -55,6 +57,7 @@ impl TmpNode {
             kind,
             attributes,
             body,
+            text: TextUse::new(),
         })
     }
 
@@ -358,6 +361,10 @@ impl Inode for TmpNode {
 
     fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn File>> {
         Ok(self)
+    }
+
+    fn text(&self) -> Option<&TextUse> {
+        Some(&self.text)
     }
 
     fn attachment(&self) -> Option<&Attachment> {

@@ -26,6 +26,7 @@ use super::thread::{Thread, work};
 use super::{Arguments, exit, table};
 use crate::fs::file::{IoFlags, OpenFile};
 use crate::fs::mount::MountFlags;
+use crate::fs::text::Running;
 use crate::fs::walk::Base;
 use crate::fs::{self, Path};
 use crate::user::Sink;
@@ -52,6 +53,7 @@ pub(crate) struct Prepared {
     stack: Rope,
     arguments: Arguments,
     exe: Option<Path>,
+    text: Option<Running>,
     name: [u8; COMM_BYTES],
     cred: Arc<Cred>,
     is_secure: bool,
@@ -127,6 +129,7 @@ pub(crate) fn prepare(
         stack: image.bytes,
         arguments,
         exe: file.path.clone(),
+        text: file.running(),
         name: comm,
         cred,
         is_secure,
@@ -211,7 +214,10 @@ pub(crate) fn commit(thread: &Arc<Thread>, user: &mut UserContext, prepared: Pre
     let old_exe = {
         let mut inner = process.inner.lock();
         inner.arguments = prepared.arguments;
-        core::mem::replace(&mut inner.exe, prepared.exe)
+        (
+            core::mem::replace(&mut inner.exe, prepared.exe),
+            core::mem::replace(&mut inner.text, prepared.text),
+        )
     };
     drop(old_exe);
     process.has_execed.store(true, Ordering::Relaxed);
@@ -337,5 +343,9 @@ impl Prepared {
 
     pub(super) fn exe(&self) -> Option<Path> {
         self.exe.clone()
+    }
+
+    pub(super) fn text(&self) -> Option<Running> {
+        self.text.clone()
     }
 }
