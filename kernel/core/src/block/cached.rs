@@ -83,7 +83,7 @@ impl Store for DiskStore {
         Ok(self.extents(first, count))
     }
 
-    fn written(&self, _first: u64, _count: u64) -> Result<()> {
+    fn written(&self, _first: u64, _bytes: u64) -> Result<()> {
         Ok(())
     }
 

@@ -9,11 +9,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use sis_hal::{BlockOp, SECTOR_BYTES};
-use sis_machine::mm::PAGE_SIZE;
 
 use super::page::{Page, State};
 use super::read::pieces_of;
-use super::{PAGE, Place, Store, flusher};
+use super::{FileCache, PAGE, Place, Store, flusher};
 use crate::block::{Io, IoWait};
 use crate::{Errno, Result};
 
@@ -36,6 +35,8 @@ struct Run {
     store: Arc<dyn Store>,
     first: u64,
     pages: Vec<Arc<Page>>,
+    /// How much of them is written: what the file had when the write was started.
+    bytes: u64,
     wait: Arc<IoWait>,
     /// Why it was not even started.
     failure: Option<Errno>,
@@ -94,6 +95,8 @@ fn collect(store: &dyn Store, from: u64, last: u64) -> Option<(u64, Vec<Arc<Page
     {
         let mut tree = cache.tree.lock();
         let tree = &mut *tree;
+        // What a write has put behind the end waits until the file is longer: the store takes nothing that is behind it.
+        let last = last.min(cache.size().div_ceil(PAGE)).max(from);
         for index in tree.dirty.range(from..last) {
             if pages.is_empty() {
                 begin = *index;
@@ -133,14 +136,7 @@ fn start(store: &Arc<dyn Store>, first: u64, pages: Vec<Arc<Page>>) -> Run {
     let count = pages.len() as u64;
     let cache = store.cache();
     cache.mappers().protect(first, first + count);
-    // Mappings may have written behind the end; that is not to reach the disk.
-    let size = cache.size();
-    if !size.is_multiple_of(PAGE)
-        && let Some(page) = (size / PAGE).checked_sub(first).and_then(|n| pages.get(n as usize))
-    {
-        let within = (size % PAGE) as usize;
-        page.frame.zero_range(within, PAGE_SIZE - within);
-    }
+    cache.clear_unwritten_tail(first, &pages);
     let promised = {
         let _tree = cache.tree.lock();
         let was = pages
@@ -153,6 +149,7 @@ fn start(store: &Arc<dyn Store>, first: u64, pages: Vec<Arc<Page>>) -> Run {
         store: store.clone(),
         first,
         pages,
+        bytes: 0,
         wait,
         failure: None,
     };
@@ -177,6 +174,7 @@ fn start(store: &Arc<dyn Store>, first: u64, pages: Vec<Arc<Page>>) -> Run {
                 }
                 at += len;
             }
+            run.bytes = at;
             run.wait.expect(ios.len());
             store.device().submit_all(ios);
         }
@@ -190,15 +188,15 @@ fn finish(run: Run) -> Result<()> {
         store,
         first,
         pages,
+        bytes,
         wait,
         failure,
     } = run;
-    let count = pages.len() as u64;
     let mut result = wait.wait_errno();
     if let Some(e) = failure {
         result = Err(e);
     }
-    let result = result.and_then(|()| store.written(first, count));
+    let result = result.and_then(|()| store.written(first, bytes));
     let cache = store.cache();
     if let Err(e) = result {
         // As on Linux the pages count as written: who calls fsync(2) is told.
@@ -224,7 +222,24 @@ fn finish(run: Run) -> Result<()> {
     result
 }
 
+/// Waits for the writes of pages `first..last` that are under way.
+fn wait_for(cache: &FileCache, first: u64, last: u64) {
+    let under_way: Vec<Arc<Page>> = {
+        let tree = cache.tree.lock();
+        let of = tree.writeback.range(first..last);
+        of.filter_map(|n| tree.pages.get(n).cloned()).collect()
+    };
+    for page in under_way {
+        page.wait_while(State::WRITEBACK);
+    }
+}
+
 /// Writes dirty pages `first..last` of a file back.
+///
+/// With [`Wait::Yes`] three steps make sure of every page that is dirty when this is called. What others are writing by
+/// then may be an older content, and such a page is passed over while it is written: it is waited for. Then what is dirty
+/// is written. A page that is neither written by this nor dirty any more has been taken by somebody else since the first
+/// step, with the content that it had when this was called or a newer one: it is waited for.
 ///
 /// # Errors
 /// With [`Wait::Yes`]: `EIO`, `ENOSPC` and those of the store, of writes that this call started. Failures are also noted in
@@ -232,28 +247,15 @@ fn finish(run: Run) -> Result<()> {
 pub fn write_back(store: &Arc<dyn Store>, first: u64, last: u64, wait: Wait) -> Result<()> {
     let cache = store.cache();
     let last = last.min(cache.size().div_ceil(PAGE).max(first));
+    if wait == Wait::Yes {
+        wait_for(cache, first, last);
+    }
     let mut batch = Batch::default();
     batch.add(store, first, last);
-    let mut out = batch.finish();
+    let out = batch.finish();
     if wait == Wait::No {
         return Ok(());
     }
-    // Pages that somebody else was writing, and that may have been changed before that: once they are written, once
-    // more.
-    let others: Vec<Arc<Page>> = {
-        let tree = cache.tree.lock();
-        let of = tree.writeback.range(first..last);
-        of.filter_map(|n| tree.pages.get(n).cloned()).collect()
-    };
-    if !others.is_empty() {
-        let is_dirty = others.iter().any(|p| p.is(State::DIRTY));
-        for page in others {
-            page.wait_while(State::WRITEBACK);
-        }
-        if is_dirty {
-            batch.add(store, first, last);
-            out = out.and(batch.finish());
-        }
-    }
+    wait_for(cache, first, last);
     out
 }

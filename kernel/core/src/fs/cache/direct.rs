@@ -154,7 +154,7 @@ pub fn write(store: &Arc<dyn Store>, from: &mut Source<'_>, offset: u64) -> Resu
                     let piece = part(&pieces, (covered - first) * PAGE, pages * PAGE);
                     transfer(store.as_ref(), BlockOp::Write, &extents, 0, &piece)?;
                     cache.grow((covered + pages) * PAGE);
-                    store.written(covered, pages)?;
+                    store.written(covered, pages * PAGE)?;
                     covered += pages;
                 }
                 Ok(())

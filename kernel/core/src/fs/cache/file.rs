@@ -26,6 +26,9 @@ pub struct FileCache {
     me: Weak<dyn Store>,
     /// Bytes; changes with `tree` locked.
     size: AtomicU64,
+    /// Where the write(2) that is under way ends, which may be behind the end of the file; 0 without one. Changes with
+    /// `tree` locked.
+    writing_to: AtomicU64,
     pub(super) tree: SpinLock<Tree>,
     writing: Mutex<()>,
     filling: Mutex<()>,
@@ -56,6 +59,7 @@ impl FileCache {
         Self {
             me,
             size: AtomicU64::new(size),
+            writing_to: AtomicU64::new(0),
             tree: SpinLock::new(Rank::Leaf, Tree::default()),
             writing: Mutex::new(Rank::Inode, ()),
             filling: Mutex::new(Rank::Filling, ()),
@@ -180,6 +184,32 @@ impl FileCache {
     pub fn grow(&self, size: u64) {
         let _tree = self.tree.lock();
         self.size.fetch_max(size, Ordering::AcqRel);
+    }
+
+    /// A write begins that ends at `end` at most: what lies before is not [cleared](Self::clear_unwritten_tail). `writing`
+    /// is held until [`Self::end_write`].
+    pub(super) fn begin_write(&self, end: u64) {
+        let _tree = self.tree.lock();
+        self.writing_to.store(end, Ordering::Release);
+    }
+
+    /// The write has ended, and the file's size is known.
+    pub(super) fn end_write(&self) {
+        let _tree = self.tree.lock();
+        self.writing_to.store(0, Ordering::Release);
+    }
+
+    /// Before pages from `first` on are written: zeroes what mappings may have left behind the end, but nothing that a
+    /// write has put there and is about to make the file longer by.
+    pub(super) fn clear_unwritten_tail(&self, first: u64, pages: &[Arc<Page>]) {
+        let _tree = self.tree.lock();
+        let end = self.size().max(self.writing_to.load(Ordering::Acquire));
+        if !end.is_multiple_of(PAGE)
+            && let Some(page) = (end / PAGE).checked_sub(first).and_then(|n| pages.get(n as usize))
+        {
+            let within = (end % PAGE) as usize;
+            page.frame.zero_range(within, PAGE_SIZE - within);
+        }
     }
 
     /// Zeroes what lies behind `size` in its page: it is read if the file grows.

@@ -42,7 +42,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::Result;
-use crate::block::Volume;
+use crate::block::{Volume, errno_of};
 
 pub use ahead::{ReadAhead, advise, sync_range};
 pub use back::{Wait, write_back};
@@ -100,11 +100,11 @@ pub trait Store: Send + Sync {
     /// `EIO`, `EUCLEAN`, `ENOSPC`, `EROFS`.
     fn map_write(&self, first: u64, count: u64, promised: u64) -> Result<Vec<Extent>>;
 
-    /// What [`Self::map_write`] gave places to has been written there.
+    /// The `bytes` bytes from page `first` on that [`Self::map_write`] gave places to have been written there.
     ///
     /// # Errors
     /// `EIO`, `EUCLEAN`, `ENOSPC`, `EROFS`.
-    fn written(&self, first: u64, count: u64) -> Result<()>;
+    fn written(&self, first: u64, bytes: u64) -> Result<()>;
 
     /// Sees to it that `count` pages from `first` on can be kept. Answers for how many of them, at least one, the answer
     /// holds: whether they have blocks, or have been promised some.
@@ -115,6 +115,14 @@ pub trait Store: Send + Sync {
 
     /// Promises to so many pages are not needed any more.
     fn release(&self, pages: u64);
+
+    /// What has been written survives a cut when this returns: what leads to it is on stable storage too.
+    ///
+    /// # Errors
+    /// `EIO`, `EUCLEAN`, `EROFS`.
+    fn commit(&self) -> Result<()> {
+        self.device().flush().map_err(errno_of)
+    }
 
     /// A page has been changed through a mapping. No sleeping: an address space's lock may be held.
     fn touched(&self) {}

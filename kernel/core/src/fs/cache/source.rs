@@ -80,12 +80,13 @@ impl PageSource for MappedFile {
     }
 
     fn sync(&self, first: u64, last: u64, wait: bool) -> Result<()> {
-        let how = if wait { Wait::Yes } else { Wait::No };
         if !wait {
             // MS_ASYNC: the pages are dirty, and the flusher knows (msync(2)).
             return Ok(());
         }
-        back::write_back(&self.store, first, last, how)
+        let written = back::write_back(&self.store, first, last, Wait::Yes);
+        // msync(2) with MS_SYNC is fsync(2) of a range.
+        written.and(self.store.commit())
     }
 
     fn size(&self) -> u64 {

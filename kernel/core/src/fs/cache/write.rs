@@ -72,6 +72,7 @@ pub fn write(store: &dyn Store, from: &mut Source<'_>, offset: u64, append: bool
     if at > cache.size() {
         cache.clear_tail(cache.size());
     }
+    cache.begin_write(at.saturating_add(from.remaining() as u64));
     let mut ready = Ready {
         next: 0,
         end: 0,
@@ -108,6 +109,7 @@ pub fn write(store: &dyn Store, from: &mut Source<'_>, offset: u64, append: bool
             }
         }
     }
+    cache.end_write();
     ready.give_back(store);
     flusher::throttle();
     match failure {

@@ -148,9 +148,7 @@ impl Node {
     fn sync_content(&self) -> Result<()> {
         let store = self.store()?;
         let written = cache::write_back(&store, 0, u64::MAX, Wait::Yes);
-        let times = self.write_times();
-        let committed = self.shared.commit();
-        written.and(times).and(committed)
+        written.and(self.commit())
     }
 }
 
@@ -194,12 +192,12 @@ impl Store for Node {
         })
     }
 
-    fn written(&self, first: u64, count: u64) -> Result<()> {
-        let (at, end) = self.blocks(first, count);
-        let size = self.cache.size().min(first.saturating_add(count).saturating_mul(PAGE));
-        if at < end {
+    fn written(&self, first: u64, bytes: u64) -> Result<()> {
+        let (at, count) = (first * self.blocks_per_page(), bytes / self.block_bytes());
+        let size = self.cache.size().min(first.saturating_mul(PAGE).saturating_add(bytes));
+        if count > 0 {
             self.shared
-                .with(|v| v.mark_written(self.number(), at, end - at, size, timestamp()))?;
+                .with(|v| v.mark_written(self.number(), at, count, size, timestamp()))?;
         }
         self.refresh()
     }
@@ -232,6 +230,11 @@ impl Store for Node {
             v.release(blocks);
             Ok(())
         });
+    }
+
+    fn commit(&self) -> Result<()> {
+        let times = self.write_times();
+        times.and(self.shared.commit())
     }
 
     fn touched(&self) {
