@@ -241,8 +241,10 @@ impl<D: Disk> Volume<D> {
                     v.mark_piece(&mut raw, &piece)?;
                     at = piece.first + piece.len;
                 }
-                if at >= end && size > raw.size() {
-                    v.grow_to(&mut raw, size)?;
+                // At each step: content behind the end is damage to whoever looks after a cut.
+                let reached = size.min(at.saturating_mul(v.layout.block_bytes as u64));
+                if reached > raw.size() {
+                    v.grow_to(&mut raw, reached)?;
                 }
                 v.store(&mut raw)?;
                 Ok(at)

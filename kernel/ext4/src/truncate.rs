@@ -79,6 +79,9 @@ impl<D: Disk> Volume<D> {
         if size > self.layout.max_size(raw.has_extents()) {
             return Err(Error::TooLarge);
         }
+        let from = size.div_ceil(self.layout.block_bytes as u64);
+        // Also where the file is shorter on the disk: content behind the new end may be on its way.
+        self.release_claims(ino.0, from, u64::MAX);
         if size > raw.size() {
             return self.transact(STEP_CREDITS, now, |v| {
                 let mut raw = v.file(ino)?;
@@ -87,8 +90,6 @@ impl<D: Disk> Volume<D> {
                 v.store(&mut raw)
             });
         }
-        let from = size.div_ceil(self.layout.block_bytes as u64);
-        self.release_claims(ino.0, from, u64::MAX);
         self.free_from(ino.0, from, now, |_, raw| {
             raw.set_size(size);
             raw.touch(now);

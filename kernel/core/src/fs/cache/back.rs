@@ -95,8 +95,6 @@ fn collect(store: &dyn Store, from: u64, last: u64) -> Option<(u64, Vec<Arc<Page
     {
         let mut tree = cache.tree.lock();
         let tree = &mut *tree;
-        // What a write has put behind the end waits until the file is longer: the store takes nothing that is behind it.
-        let last = last.min(cache.size().div_ceil(PAGE)).max(from);
         for index in tree.dirty.range(from..last) {
             if pages.is_empty() {
                 begin = *index;
@@ -209,7 +207,8 @@ fn finish(run: Run) -> Result<()> {
             if !page.is(State::GONE) || tree.pages.get(&index).is_none_or(|p| !p.is(State::WRITEBACK)) {
                 tree.writeback.remove(&index);
             }
-            if result.is_ok() {
+            // Of the file's last page perhaps not all.
+            if result.is_ok() && (n as u64 + 1) * PAGE <= bytes {
                 page.set(State::BLOCKS);
             }
             page.clear(State::WRITEBACK);

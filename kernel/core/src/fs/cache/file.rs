@@ -151,15 +151,17 @@ impl FileCache {
         Some(out)
     }
 
-    /// Marks a page changed; what it keeps it by is noted, if that is new. False when the page is not the file's any
-    /// more. Promises that are not needed are given back by the caller: the second answer.
-    pub(super) fn mark_dirty(&self, index: u64, page: &Page, room: Option<Room>) -> (bool, bool) {
+    /// Marks a page changed, in a file that is at least `size` bytes long from now on: both at once, as whoever writes the
+    /// page back writes no more than the file has. What it keeps it by is noted, if that is new. False when the page is
+    /// not the file's any more. Promises that are not needed are given back by the caller: the second answer.
+    pub(super) fn mark_dirty(&self, index: u64, page: &Page, room: Option<Room>, size: u64) -> (bool, bool) {
         let mut spare = false;
         {
             let mut tree = self.tree.lock();
             if page.is(State::GONE) {
                 return (false, room == Some(Room::Promise));
             }
+            self.size.fetch_max(size, Ordering::AcqRel);
             match room {
                 Some(Room::Promise) if page.is(State::ROOM) => spare = true,
                 Some(room) => page.set(room.state()),
@@ -246,6 +248,12 @@ impl FileCache {
         self.mappers.unmap(first, u64::MAX);
         // A mapping of the last page may have been written behind the end meanwhile.
         self.clear_tail(size);
+        // It may be under way to blocks of it that are behind the end now.
+        if !size.is_multiple_of(PAGE)
+            && let Some(page) = self.find(size / PAGE)
+        {
+            page.wait_while(State::WRITEBACK);
+        }
         let _filling = self.filling.lock();
         self.remove(first, u64::MAX);
         free()

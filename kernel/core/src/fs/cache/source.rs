@@ -47,7 +47,7 @@ impl PageSource for MappedFile {
         let page = page.filter(|p| p.is(State::UPTODATE)).ok_or(Errno::EAGAIN)?;
         if write {
             // Room is looked for where it may take I/O.
-            if !page.is(State::ROOM) || !cache.mark_dirty(index, &page, None).0 {
+            if !page.is(State::ROOM) || !cache.mark_dirty(index, &page, None, 0).0 {
                 return Err(Errno::EAGAIN);
             }
             self.store.touched();
@@ -63,7 +63,7 @@ impl PageSource for MappedFile {
             self.ahead.note(index);
             if write {
                 let room = FileCache::room_for(store, &page, index)?;
-                let (is_in, is_spare) = store.cache().mark_dirty(index, &page, room);
+                let (is_in, is_spare) = store.cache().mark_dirty(index, &page, room, 0);
                 if is_spare {
                     store.release(1);
                 }

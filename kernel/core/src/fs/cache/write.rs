@@ -7,7 +7,7 @@ use sis_machine::mm::frames::Frame;
 
 use super::page::{Page, State};
 use super::read::get;
-use super::{FileCache, PAGE, ReadAhead, Room, Store, flusher, reclaim};
+use super::{FileCache, PAGE, Place, ReadAhead, Room, Store, flusher, reclaim};
 use crate::user::Source;
 use crate::{Errno, Result};
 
@@ -88,9 +88,6 @@ pub fn write(store: &dyn Store, from: &mut Source<'_>, offset: u64, append: bool
             Ok(k) => {
                 done += k;
                 at += k as u64;
-                if at > cache.size() {
-                    cache.grow(at);
-                }
                 if k < n {
                     break;
                 }
@@ -135,7 +132,8 @@ fn write_page(
                 let room = ready.take(store, Some(&page), index, wanted)?;
                 let taken = from.take_to_frame(&page.frame, within, n);
                 // Also a copy that failed in the middle may have changed some.
-                changed(store, index, &page, room);
+                let size = taken.as_ref().map_or(0, |k| end_of(index, within, *k));
+                changed(store, index, &page, room, size);
                 return taken;
             }
             Some(page) if page.is(State::GONE) => {}
@@ -154,8 +152,14 @@ fn write_page(
     }
 }
 
-fn changed(store: &dyn Store, index: u64, page: &Page, room: Option<Room>) {
-    let (_, is_spare) = store.cache().mark_dirty(index, page, room);
+/// Where `n` bytes end that have been put at byte `within` of a page; 0 for none.
+fn end_of(index: u64, within: usize, n: usize) -> u64 {
+    if n == 0 { 0 } else { index * PAGE + (within + n) as u64 }
+}
+
+/// A page has been changed, and the file is at least `size` bytes long.
+fn changed(store: &dyn Store, index: u64, page: &Page, room: Option<Room>, size: u64) {
+    let (_, is_spare) = store.cache().mark_dirty(index, page, room, size);
     if is_spare {
         store.release(1);
     }
@@ -200,7 +204,7 @@ fn write_fresh(
     let page = Arc::new(Page::new(frame, State::UPTODATE));
     match cache.insert(index, &page, true) {
         Some((_, true)) => {
-            changed(store, index, &page, room);
+            changed(store, index, &page, room, end_of(index, within, taken));
             Ok(taken)
         }
         _ => {
@@ -224,7 +228,7 @@ fn merge(store: &dyn Store, index: u64, bytes: &Frame, within: usize, n: usize) 
         page.frame.write(within + done, part);
         done += step;
     }
-    changed(store, index, &page, room);
+    changed(store, index, &page, room, end_of(index, within, n));
     Ok(n)
 }
 
@@ -250,12 +254,14 @@ pub fn set_size(store: &dyn Store, size: u64, free: impl FnOnce() -> Result<()>)
     Ok(())
 }
 
-/// Part of a page has become zeros: it must be written, unless it has no blocks and reads as zeros anyway.
+/// Part of a page has become zeros: it must be written, unless nothing of it is on the disk and it reads as zeros anyway.
 fn zeroed(store: &dyn Store, index: u64, page: &Page) -> Result<()> {
-    match FileCache::room_for(store, page, index)? {
-        Some(Room::Promise) => store.release(1),
-        room => changed(store, index, page, room),
+    let is_on_its_way = page.is(State::DIRTY | State::WRITEBACK);
+    if !is_on_its_way && store.map_read(index, 1)?.iter().all(|e| e.place == Place::Nowhere) {
+        return Ok(());
     }
+    let room = FileCache::room_for(store, page, index)?;
+    changed(store, index, page, room, 0);
     Ok(())
 }
 

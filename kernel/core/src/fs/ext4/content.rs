@@ -193,11 +193,12 @@ impl Store for Node {
     }
 
     fn written(&self, first: u64, bytes: u64) -> Result<()> {
-        let (at, count) = (first * self.blocks_per_page(), bytes / self.block_bytes());
+        // The file may have become longer since, or shorter: then its end frees what is behind.
         let size = self.cache.size().min(first.saturating_mul(PAGE).saturating_add(bytes));
-        if count > 0 {
+        let (at, end) = (first * self.blocks_per_page(), size.div_ceil(self.block_bytes()));
+        if at < end {
             self.shared
-                .with(|v| v.mark_written(self.number(), at, count, size, timestamp()))?;
+                .with(|v| v.mark_written(self.number(), at, end - at, size, timestamp()))?;
         }
         self.refresh()
     }
