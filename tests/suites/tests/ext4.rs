@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sis_harness::{Board, Boot, Drive, Failure, Result, SECOND, workspace};
-use sis_suites::{guest, power_off, to_shell, virt};
+use sis_suites::{guest, power_off, run_checks, to_shell, virt};
 
 /// A file system, gone when this is dropped.
 struct Image(PathBuf);
@@ -252,5 +252,17 @@ fn the_root_may_be_on_a_disk() -> Result<()> {
     let mut again = to_shell(from_disk()?)?;
     says(&mut again, "cat /etc/kept", "kept")?;
     power_off(again)?;
+    image.assert_clean()
+}
+
+#[test]
+fn every_case_of_the_interface_holds_on_it() -> Result<()> {
+    let image = Image::new("256M", &["-t", "ext4"])?;
+    let mut board = board(4, &image)?;
+    board.run_ok("mount -t ext4 /dev/vda /mnt", 60 * SECOND)?;
+    run_checks(&mut board, "SIS_GUEST_DIR=/mnt sis-guest all", 300, 600 * SECOND)?;
+    says(&mut board, "ls -A /mnt", "lost+found")?;
+    board.run_ok("umount /mnt", 60 * SECOND)?;
+    power_off(board)?;
     image.assert_clean()
 }

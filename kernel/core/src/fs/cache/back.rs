@@ -135,13 +135,7 @@ fn start(store: &Arc<dyn Store>, first: u64, pages: Vec<Arc<Page>>) -> Run {
     let cache = store.cache();
     cache.mappers().protect(first, first + count);
     cache.clear_unwritten_tail(first, &pages);
-    let promised = {
-        let _tree = cache.tree.lock();
-        let was = pages
-            .iter()
-            .filter(|p| p.clear(State::PROMISED).contains(State::PROMISED));
-        was.count() as u64
-    };
+    let promised = cache.redeem(&pages);
     let wait = IoWait::new();
     let mut run = Run {
         store: store.clone(),

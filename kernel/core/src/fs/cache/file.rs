@@ -30,6 +30,8 @@ pub struct FileCache {
     /// `tree` locked.
     writing_to: AtomicU64,
     pub(super) tree: SpinLock<Tree>,
+    /// Pages with a promise of blocks.
+    promised: AtomicU64,
     writing: Mutex<()>,
     filling: Mutex<()>,
     mappers: Mappers,
@@ -61,6 +63,7 @@ impl FileCache {
             size: AtomicU64::new(size),
             writing_to: AtomicU64::new(0),
             tree: SpinLock::new(Rank::Leaf, Tree::default()),
+            promised: AtomicU64::new(0),
             writing: Mutex::new(Rank::Inode, ()),
             filling: Mutex::new(Rank::Filling, ()),
             mappers: Mappers::new(),
@@ -80,6 +83,22 @@ impl FileCache {
     /// Who maps it.
     pub fn mappers(&self) -> &Mappers {
         &self.mappers
+    }
+
+    /// Pages that have been promised blocks and have none yet.
+    pub fn promised_pages(&self) -> u64 {
+        self.promised.load(Ordering::Relaxed)
+    }
+
+    /// The promises of pages that are to be written are redeemed; how many there were.
+    pub(super) fn redeem(&self, pages: &[Arc<Page>]) -> u64 {
+        let _tree = self.tree.lock();
+        let was = pages
+            .iter()
+            .filter(|p| p.clear(State::PROMISED).contains(State::PROMISED));
+        let count = was.count() as u64;
+        self.promised.fetch_sub(count, Ordering::Relaxed);
+        count
     }
 
     /// Failures of its write-back.
@@ -164,7 +183,11 @@ impl FileCache {
             self.size.fetch_max(size, Ordering::AcqRel);
             match room {
                 Some(Room::Promise) if page.is(State::ROOM) => spare = true,
-                Some(room) => page.set(room.state()),
+                Some(room) => {
+                    page.set(room.state());
+                    self.promised
+                        .fetch_add(u64::from(room == Room::Promise), Ordering::Relaxed);
+                }
                 None => {}
             }
             page.set(State::USED);
@@ -309,6 +332,7 @@ impl FileCache {
                 page.wait_while(State::READING | State::WRITEBACK);
                 promised += u64::from(page.clear(State::PROMISED).contains(State::PROMISED));
             }
+            self.promised.fetch_sub(promised, Ordering::Relaxed);
             self.give_back(promised);
         }
     }

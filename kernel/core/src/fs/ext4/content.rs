@@ -284,13 +284,13 @@ impl Opened {
 }
 
 /// RLIMIT_FSIZE of the running thread; no limit for the kernel.
-fn file_size_limit() -> u64 {
+pub(super) fn file_size_limit() -> u64 {
     thread::try_current().map_or(u64::MAX, |t| t.process.limit(Resource::FileSize).soft)
 }
 
 /// What exceeding RLIMIT_FSIZE does: SIGXFSZ and `EFBIG` (setrlimit(2)).
 #[cold]
-fn too_large() -> Errno {
+pub(super) fn too_large() -> Errno {
     if let Some(t) = thread::try_current() {
         // A standard signal is never refused.
         let _ = signal::send_to_thread(&t.to_arc(), SigInfo::kernel(SIGXFSZ));

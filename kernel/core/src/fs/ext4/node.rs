@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sis_ext4::{Attributes as Change, DIRECTORY_END, Device, Ino, Kind, NewFile, RenameMode, Timestamp};
 use sis_machine::sync::{Rank, SpinLock};
 
-use super::content::Opened;
+use super::content::{Opened, file_size_limit, too_large};
 use super::{Shared, timestamp};
 use crate::fs::cache::{self, FileCache};
 use crate::fs::file::File;
@@ -289,7 +289,8 @@ impl Inode for Node {
         } else {
             self.size.load(Ordering::Relaxed)
         };
-        m.blocks = self.sectors.load(Ordering::Relaxed);
+        // As on Linux with the blocks that are promised: who sees none takes the file for empty.
+        m.blocks = self.sectors.load(Ordering::Relaxed) + self.cache.promised_pages() * (cache::PAGE / 512);
         m.rdev = self.rdev;
         m
     }
@@ -322,6 +323,9 @@ impl Inode for Node {
         }
         {
             let _writing = self.cache.lock_writing();
+            if size > self.cache.size() && size > file_size_limit() {
+                return Err(too_large());
+            }
             let free = || self.shared.with(|v| v.truncate(Ino(self.ino), size, timestamp()));
             cache::write::set_size(self, size, free)?;
         }
