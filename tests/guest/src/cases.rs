@@ -19,6 +19,7 @@ mod time;
 mod tty;
 mod unix;
 mod vfs;
+mod xattr;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ pub(crate) static CASES: &[&[Case]] = &[
     files::CASES,
     paths::CASES,
     vfs::CASES,
+    xattr::CASES,
     pipes::CASES,
     epoll::CASES,
     futex::CASES,

@@ -284,6 +284,24 @@ pub trait Inode: Any + Send + Sync {
         None
     }
 
+    /// The value of an extended attribute. The VFS has checked its name and permissions (see [`super::xattr`]).
+    fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        let _ = name;
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Sets an extended attribute, or removes it; `must_exist` demands that it is there already (`ENODATA`), or that it
+    /// is not (`EEXIST`).
+    fn set_xattr(&self, name: &[u8], value: Option<&[u8]>, must_exist: Option<bool>) -> Result<()> {
+        let _ = (name, value, must_exist);
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// The names of its extended attributes.
+    fn xattr_names(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
+
     /// Whether it is written or run; none where nothing can be run, or written.
     fn text(&self) -> Option<&TextUse> {
         None

@@ -7,6 +7,7 @@
 //! | [`inode`], [`mount`] | what a file system shows |
 //! | [`dentry`], [`path`], [`walk`] | the tree of names, places in it, and the way to them |
 //! | [`open`](mod@open), [`names`] | opening; making, removing and moving names |
+//! | [`xattr`] | extended attributes |
 //! | [`permission`], [`text`], [`context`] | who may; what is run is not written; where a process is |
 //! | [`tmpfs`], [`devfs`], [`initramfs`] | files in memory, device nodes, the first root |
 //! | [`ext4`](mod@ext4), [`cache`], [`disk_root`] | files on disks, their pages in memory, the root on one |
@@ -48,6 +49,7 @@ pub mod tmpfs;
 pub mod virt;
 pub mod virt_tree;
 pub mod walk;
+pub mod xattr;
 
 use alloc::string::String;
 use alloc::sync::Arc;

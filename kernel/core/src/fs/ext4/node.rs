@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -448,7 +449,7 @@ impl Inode for Node {
         const BATCH: usize = 64;
         let mut at = position;
         while at != DIRECTORY_END {
-            let mut batch = alloc::vec::Vec::new();
+            let mut batch = Vec::new();
             at = self.shared.with(|v| {
                 v.read_dir(Ino(self.ino), at, &mut |e| {
                     let kind = e.kind.map_or(FileType::Regular, file_type);
@@ -492,6 +493,27 @@ impl Inode for Node {
         Some(&self.attachment)
     }
 
+    fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        self.shared.with(|v| v.attribute(Ino(self.ino), name))
+    }
+
+    fn set_xattr(&self, name: &[u8], value: Option<&[u8]>, must_exist: Option<bool>) -> Result<()> {
+        self.may_write()?;
+        if self.is_append_only {
+            return Err(Errno::EPERM);
+        }
+        let (ino, t) = (Ino(self.ino), timestamp());
+        self.shared.with_room(|v| match value {
+            Some(value) => v.set_attribute(ino, name, value, must_exist, t),
+            None => v.remove_attribute(ino, name, t),
+        })?;
+        self.refresh()
+    }
+
+    fn xattr_names(&self) -> Result<Vec<Vec<u8>>> {
+        self.shared.with(|v| v.attributes(Ino(self.ino)))
+    }
+
     fn text(&self) -> Option<&TextUse> {
         Some(&self.text)
     }
@@ -512,6 +534,6 @@ fn new_file(new: &NewInode<'_>, kind: Kind, device: Device) -> NewFile {
 }
 
 /// Every file in use.
-pub(super) fn all(nodes: &SpinLock<BTreeMap<u32, Weak<Node>>>) -> alloc::vec::Vec<Arc<Node>> {
+pub(super) fn all(nodes: &SpinLock<BTreeMap<u32, Weak<Node>>>) -> Vec<Arc<Node>> {
     nodes.lock().values().filter_map(Weak::upgrade).collect()
 }

@@ -5,6 +5,7 @@ pub mod memfd;
 mod node;
 mod options;
 mod pages;
+mod xattrs;
 
 use alloc::string::String;
 use alloc::sync::Arc;

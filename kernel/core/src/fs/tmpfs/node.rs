@@ -11,6 +11,7 @@ use sis_machine::sync::{Rank, SpinLock};
 
 use super::directory::Entries;
 use super::pages::Pages;
+use super::xattrs::Xattrs;
 use super::{Shared, has_pages};
 use crate::fs::file::{File, IoFlags, Whence};
 use crate::fs::flags::{S_ISGID, S_ISUID};
@@ -46,6 +47,7 @@ pub(super) struct TmpNode {
     attributes: SpinLock<Attributes>,
     body: Body,
     text: TextUse,
+    xattrs: Xattrs,
 }
 
 impl TmpNode {
@@ -58,6 +60,7 @@ impl TmpNode {
             attributes,
             body,
             text: TextUse::new(),
+            xattrs: Xattrs::new(),
         })
     }
 
@@ -361,6 +364,20 @@ impl Inode for TmpNode {
 
     fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn File>> {
         Ok(self)
+    }
+
+    fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        self.xattrs.get(name)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: Option<&[u8]>, must_exist: Option<bool>) -> Result<()> {
+        self.xattrs.set(name, value, must_exist)?;
+        self.attributes.lock().ctime_ns = now();
+        Ok(())
+    }
+
+    fn xattr_names(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(self.xattrs.names())
     }
 
     fn text(&self) -> Option<&TextUse> {
