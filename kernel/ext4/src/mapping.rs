@@ -227,6 +227,9 @@ impl<D: Disk> Volume<D> {
     /// As any operation that writes; what was not marked can be marked again.
     pub fn mark_written(&mut self, ino: Ino, first: u64, count: u64, size: u64, now: Timestamp) -> Result<(), Error> {
         let end = first.checked_add(count).ok_or(Error::TooLarge)?;
+        if self.is_marked(ino, first, end, size)? {
+            return Ok(());
+        }
         let mut at = first;
         loop {
             let from = at;
@@ -254,6 +257,28 @@ impl<D: Disk> Volume<D> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the map and the size say all of it already: content has been written over content.
+    fn is_marked(&mut self, ino: Ino, first: u64, end: u64, size: u64) -> Result<bool, Error> {
+        let found = self.file(ino).and_then(|raw| {
+            if size > raw.size() {
+                return Ok(false);
+            }
+            let mut at = first;
+            for _ in 0..PIECES {
+                let piece = self.map_claimed(&raw, at, end - at)?;
+                if piece.state != State::Written {
+                    return Ok(false);
+                }
+                at = piece.first + piece.len;
+                if at >= end {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        });
+        self.seen(found)
     }
 
     fn mark_piece(&mut self, raw: &mut Raw, piece: &Mapping) -> Result<(), Error> {

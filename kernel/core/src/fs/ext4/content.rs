@@ -14,7 +14,7 @@ use super::node::Node;
 use super::timestamp;
 use crate::block::Volume;
 use crate::fs::cache::{self, Extent, FileCache, Flusher, MappedFile, PAGE, Place, ReadAhead, Room, Seen, Store, Wait};
-use crate::fs::file::{File, IoFlags, Whence};
+use crate::fs::file::{Advice, File, IoFlags, Whence};
 use crate::fs::flags::{O_DIRECT, O_DSYNC};
 use crate::process::cred::Capability;
 use crate::process::limits::Resource;
@@ -366,6 +366,18 @@ impl File for Opened {
         let done = self.node.sync_content();
         // A failure of an earlier write-back is told here, once.
         Some(self.node.cache.errors().check(&self.seen).and(done))
+    }
+
+    fn advise(&self, offset: u64, len: u64, advice: Advice) {
+        // Only advice.
+        if let Ok(store) = self.node.store() {
+            cache::advise(&store, &self.ahead, offset, len, advice);
+        }
+    }
+
+    fn sync_range(&self, offset: u64, len: u64, wait: bool) -> Option<Result<()>> {
+        let store = self.node.store();
+        Some(store.and_then(|s| cache::sync_range(&s, offset, len, wait)))
     }
 
     fn set_flags(&self, flags: u32) {

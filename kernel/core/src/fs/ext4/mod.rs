@@ -65,7 +65,7 @@ fn errno_of(e: Error) -> Errno {
 
 /// The time, as the file system keeps it.
 fn timestamp() -> Timestamp {
-    Timestamp::from_ns(crate::time::wall_ns())
+    node::from_ns(super::inode::now())
 }
 
 /// What the files of one file system share.

@@ -43,7 +43,7 @@ fn to_ns(t: Timestamp) -> i64 {
         .saturating_add(i64::from(t.nanoseconds))
 }
 
-fn from_ns(ns: i64) -> Timestamp {
+pub(super) fn from_ns(ns: i64) -> Timestamp {
     Timestamp {
         seconds: ns.div_euclid(1_000_000_000),
         nanoseconds: ns.rem_euclid(1_000_000_000) as u32,
@@ -195,6 +195,9 @@ impl Node {
     pub(super) fn changed(&self) {
         let t = now();
         let mut a = self.attributes.lock();
+        if (a.mtime_ns, a.ctime_ns) == (t, t) {
+            return;
+        }
         a.mtime_ns = t;
         a.ctime_ns = t;
         drop(a);
