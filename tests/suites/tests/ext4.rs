@@ -266,3 +266,43 @@ fn every_case_of_the_interface_holds_on_it() -> Result<()> {
     power_off(board)?;
     image.assert_clean()
 }
+
+#[test]
+fn names_that_were_looked_up_do_not_fill_the_memory() -> Result<()> {
+    const FOLDERS: usize = 40;
+    const FILES: usize = 1000;
+    let stage = workspace().join(format!("target/sis/disks/names-{}", std::process::id()));
+    for folder in 0..FOLDERS {
+        let folder = stage.join(format!("folder{folder}"));
+        std::fs::create_dir_all(&folder).map_err(Failure::new)?;
+        for file in 0..FILES {
+            std::fs::write(folder.join(format!("file{file}")), "").map_err(Failure::new)?;
+        }
+    }
+    let image = Image::new("128M", &["-t", "ext4", "-N", "50000", "-d", &stage.to_string_lossy()])?;
+    std::fs::remove_dir_all(&stage).map_err(Failure::new)?;
+
+    let boot = virt()?.smp(2).memory("128M").no_network();
+    let mut board = to_shell(boot.disk(image.drive()))?;
+    board.run_ok("mount -t ext4 /dev/vda /mnt", 60 * SECOND)?;
+    let free = |board: &mut Board| -> Result<u64> {
+        let text = board.run_ok("awk '/^MemAvailable/ { print $2 }' /proc/meminfo", 20 * SECOND)?;
+        text.trim().parse().map_err(Failure::new)
+    };
+    let before = free(&mut board)?;
+    for _ in 0..2 {
+        // Not only the names: each file is looked up.
+        says(
+            &mut board,
+            "find /mnt -type f -size -1 | wc -l",
+            &format!("{}", FOLDERS * FILES),
+        )?;
+    }
+    // A second for the file system's thread.
+    board.run_ok("sleep 2", 20 * SECOND)?;
+    let kept = before.saturating_sub(free(&mut board)?);
+    assert!(kept < 24 << 10, "{kept} KiB are kept for names");
+    board.run_ok("umount /mnt", 60 * SECOND)?;
+    power_off(board)?;
+    image.assert_clean()
+}

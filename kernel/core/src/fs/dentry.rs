@@ -247,12 +247,13 @@ impl Dentry {
         }
     }
 
-    /// Forgets names below that nobody uses, deepest first, until at most `most` are left. Answers how many are.
+    /// Forgets names below that nobody uses, deepest first, until at most `most` are left. How many were forgotten.
     pub(super) fn prune(self: &Arc<Self>, most: usize) -> usize {
         // Every directory comes after those above it.
         let mut all: Vec<Arc<Self>> = alloc::vec![self.clone()];
         let mut at = 0;
         let mut left = 0;
+        let mut forgotten = 0;
         while let Some(d) = all.get(at).cloned() {
             at += 1;
             if let Some(names) = &d.names {
@@ -272,13 +273,14 @@ impl Dentry {
                         return true;
                     }
                     left -= 1;
+                    forgotten += 1;
                     gone.push(child.clone());
                     false
                 });
             }
             drop(gone);
         }
-        left
+        forgotten
     }
 
     /// Gives up the children that it keeps, all the way down: parents and children hold each other.

@@ -100,10 +100,13 @@ impl SuperBlock {
         &self.root
     }
 
-    /// Forgets names that nobody uses, where the file system can look them up again, until at most `most` are left.
-    pub fn prune(&self, most: usize) {
+    /// Forgets names that nobody uses, where the file system can look them up again, until at most `most` are left. How
+    /// many were forgotten.
+    pub fn prune(&self, most: usize) -> usize {
         if self.fs.looks_up_again() {
-            self.root.prune(most);
+            self.root.prune(most)
+        } else {
+            0
         }
     }
 }
@@ -347,11 +350,9 @@ pub fn all() -> Vec<Arc<Mount>> {
     TABLE.lock().order.clone()
 }
 
-/// Forgets names of every file system on a disk that nobody uses, until at most `most` are left of each.
-pub fn prune_names(most: usize) {
-    for m in all() {
-        m.superblock.prune(most);
-    }
+/// Forgets names of every file system on a disk that nobody uses, until at most `most` are left of each; how many.
+pub fn prune_names(most: usize) -> usize {
+    all().iter().map(|m| m.superblock.prune(most)).sum()
 }
 
 /// Writes every file system to its device.

@@ -13,6 +13,7 @@ use sis_machine::sync::{Rank, SpinLock};
 
 use super::page::{Page, State};
 use super::{FileCache, Store, flusher};
+use crate::fs::mount;
 use crate::process::{self, thread};
 
 /// Files with pages, and the page at which the look at the first goes on.
@@ -250,7 +251,7 @@ pub(super) fn drop_pages(cache: &FileCache, first: u64, last: u64) -> usize {
 /// For want of memory, before anything is killed: gives pages back, mapped ones where no others are left, writing them where nothing clean is left. Whether an
 /// allocation may be tried again. The caller holds no lock from address spaces on.
 pub fn make_room() -> bool {
-    reclaim(4 * BATCH) > 0 || evict_mapped(8 * BATCH) > 0 || flusher::push()
+    reclaim(4 * BATCH) > 0 || evict_mapped(8 * BATCH) > 0 || mount::prune_names(0) > 0 || flusher::push()
 }
 
 /// Gives every clean page back that is not in use (/proc/sys/vm/drop_caches).

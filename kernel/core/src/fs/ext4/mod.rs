@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sis_ext4::{Attributes, Error, Ino, MountOptions, Timestamp, Volume};
+use sis_machine::mm::frames::total_frames;
 use sis_machine::sync::{Mutex, MutexGuard, Rank, SpinLock};
 
 use super::cache::{self, Flusher, Store, Wait};
@@ -127,16 +128,36 @@ impl Shared {
         }
         let inode = self.with(|v| v.inode(Ino(ino)))?;
         let node = Node::new(self, &inode);
-        let other = {
+        let (other, count) = {
             let mut nodes = self.nodes.lock();
             let other = nodes.get(&ino).and_then(Weak::upgrade);
             if other.is_none() {
                 nodes.insert(ino, Arc::downgrade(&node));
             }
-            other
+            (other, nodes.len())
         };
+        if count > Self::most_nodes() {
+            self.poke();
+        }
         // Somebody may have been faster.
         Ok(other.unwrap_or(node))
+    }
+
+    /// So many files are kept in memory whose names were looked up: a sixteenth of the memory, at a kilobyte each.
+    fn most_nodes() -> usize {
+        total_frames() / 4
+    }
+
+    /// Forgets names that nobody uses when there are too many, and with them the files.
+    fn forget_names(&self) {
+        let most = Self::most_nodes();
+        if self.nodes.lock().len() <= most {
+            return;
+        }
+        let superblock = MOUNTED.lock().get(&self.device.device_number()).and_then(Weak::upgrade);
+        if let Some(superblock) = superblock {
+            superblock.prune(most / 2);
+        }
     }
 
     /// Forgets a file, unless somebody has it again.
@@ -245,6 +266,7 @@ fn run(weak: &Weak<Shared>) {
         let ready = || shared.has_work.swap(false, Ordering::AcqRel).then_some(());
         let _ = shared.wake.wait_for(Sleep::Uninterruptible, wait, ready);
         shared.let_go();
+        shared.forget_names();
         let now_ns = crate::time::now_ns();
         if now_ns.saturating_sub(last_ns) < ns {
             continue;
@@ -311,6 +333,10 @@ impl FileSystem for Ext4 {
     }
 
     fn keeps_names(&self) -> bool {
+        true
+    }
+
+    fn looks_up_again(&self) -> bool {
         true
     }
 
