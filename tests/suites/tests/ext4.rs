@@ -306,3 +306,36 @@ fn names_that_were_looked_up_do_not_fill_the_memory() -> Result<()> {
     power_off(board)?;
     image.assert_clean()
 }
+
+#[test]
+fn files_larger_than_the_memory_are_written_and_read_whole() -> Result<()> {
+    let image = Image::new("512M", &["-t", "ext4"])?;
+    let boot = virt()?.smp(4).memory("128M").no_network().overlay(guest()?);
+    let mut board = to_shell(boot.disk(image.drive()))?;
+    board.run_ok("mount -t ext4 /dev/vda /mnt && cd /mnt", 60 * SECOND)?;
+    // Two writers, while a program takes and gives back half of the memory.
+    let write = "sis-guest touch 48 >/dev/null & (dd if=/dev/urandom bs=1M count=160 2>/dev/null | tee a | md5sum | cut -d' ' -f1 >a.sum) & \
+                 (dd if=/dev/urandom bs=7k count=10000 2>/dev/null | tee b | md5sum | cut -d' ' -f1 >b.sum); wait; echo $(cat a.sum b.sum)";
+    let sums = board.run_ok(write, 300 * SECOND)?;
+    let last = sums.trim().lines().last().unwrap_or_default().to_owned();
+    assert_eq!(last.split_whitespace().count(), 2, "{sums}");
+    let read = "for f in a b a; do md5sum <$f | cut -d' ' -f1; done | tr '\\n' ' '";
+    let (a, b) = last.split_once(' ').unwrap_or_default();
+    says(&mut board, read, &format!("{a} {b} {a}"))?;
+    says(&mut board, "dmesg | grep -c 'Out of memory'", "0")?;
+    board.run_ok("cd / && umount /mnt", 120 * SECOND)?;
+    power_off(board)?;
+    image.assert_clean()?;
+    for (name, sum) in [("a", a), ("b", b)] {
+        let copy = image.0.with_extension(name);
+        tool(
+            Command::new("debugfs")
+                .arg("-R")
+                .arg(format!("dump /{name} {}", copy.display()))
+                .arg(&image.0),
+        )?;
+        assert_eq!(md5(&copy)?, sum, "what the disk has of {name}");
+        std::fs::remove_file(copy).map_err(Failure::new)?;
+    }
+    Ok(())
+}
