@@ -609,7 +609,11 @@ fn two_writers() -> Outcome {
         let mine: Vec<_> = events.iter().filter(|e| e.name.starts_with(letter)).collect();
         same!(mine.len(), 2 * COUNT, "events of a writer");
         let is_right = |n: usize, e: &Event| {
-            let kind = if n % 2 == 0 { libc::IN_CREATE } else { libc::IN_DELETE };
+            let kind = if n.is_multiple_of(2) {
+                libc::IN_CREATE
+            } else {
+                libc::IN_DELETE
+            };
             e.mask == kind && e.name == format!("{letter}{}", n / 2)
         };
         check!(mine.iter().enumerate().all(|(n, e)| is_right(n, e)), "in order");

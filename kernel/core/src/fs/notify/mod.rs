@@ -272,7 +272,8 @@ pub fn moved(
     if let Some(replaced) = replaced {
         link_count_changed(replaced);
     }
-    tell_self(inode, IN_MOVE_SELF);
+    // Without IN_ISDIR, as on Linux.
+    tell(inode, IN_MOVE_SELF, Detail::default());
 }
 
 /// A removed name has gone out of use: if it was the last of its file, the file goes too.
