@@ -5,6 +5,7 @@ mod epoll;
 mod exec;
 mod files;
 mod futex;
+mod inotify;
 mod mapped;
 mod memory;
 mod paths;
@@ -46,6 +47,7 @@ pub(crate) static CASES: &[&[Case]] = &[
     pipes::CASES,
     epoll::CASES,
     futex::CASES,
+    inotify::CASES,
     time::CASES,
     tty::CASES,
     sockets::CASES,

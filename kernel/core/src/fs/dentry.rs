@@ -298,6 +298,7 @@ impl Dentry {
 impl Drop for Dentry {
     /// Lets go of the names above one by one: a chain of removed directories may be longer than the stack is deep.
     fn drop(&mut self) {
+        super::notify::name_gone(self);
         let mut above = self.place.get_mut().parent.take();
         while let Some(mut d) = above.and_then(Arc::into_inner) {
             above = d.place.get_mut().parent.take();

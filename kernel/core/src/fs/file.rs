@@ -15,6 +15,7 @@ use sis_machine::sync::{Mutex, Rank};
 use super::flags::{O_ACCMODE, O_APPEND, O_NONBLOCK, O_PATH};
 use super::inode::{FileType, Inode, Metadata};
 use super::locks;
+use super::notify;
 use super::path::Path;
 use super::text::{Running, Writing};
 use crate::poll::{Events, PollTable};
@@ -198,6 +199,7 @@ pub enum Hold {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        notify::closed(self);
         if *self.has_locks.get_mut() {
             locks::description_dropped(core::ptr::from_ref(self).addr());
         }
@@ -303,11 +305,15 @@ impl OpenFile {
             return Err(Errno::EBADF);
         }
         if !self.ops.is_seekable() {
-            return self.ops.read(to, 0, flags);
+            let n = self.ops.read(to, 0, flags)?;
+            notify::read(self, n);
+            return Ok(n);
         }
         let mut position = self.position.lock();
         let n = self.ops.read(to, *position, flags)?;
         *position += n as u64;
+        drop(position);
+        notify::read(self, n);
         Ok(n)
     }
 
@@ -322,11 +328,15 @@ impl OpenFile {
             return Err(Errno::EBADF);
         }
         if !self.ops.is_seekable() {
-            return self.ops.write(from, 0, flags).map(|(n, _)| n);
+            let (n, _) = self.ops.write(from, 0, flags)?;
+            notify::written(self, n);
+            return Ok(n);
         }
         let mut position = self.position.lock();
         let (n, after) = self.ops.write(from, *position, flags)?;
         *position = after;
+        drop(position);
+        notify::written(self, n);
         Ok(n)
     }
 }

@@ -34,6 +34,7 @@ pub mod locks;
 mod memory_devices;
 pub mod mount;
 pub mod names;
+pub mod notify;
 pub mod open;
 pub mod path;
 pub mod permission;

@@ -113,6 +113,7 @@ impl SuperBlock {
 
 impl Drop for SuperBlock {
     fn drop(&mut self) {
+        super::notify::unmounted(self.fs.device());
         let _ = self.fs.sync();
         if self.keeps_names {
             self.root.dissolve();

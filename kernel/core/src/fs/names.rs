@@ -6,6 +6,7 @@ use sis_machine::sync::{Mutex, Rank};
 
 use super::dentry::Dentry;
 use super::inode::{FileType, Inode, NewInode, NewKind, Rename};
+use super::notify;
 use super::path::Path;
 use super::permission::{self, MAY_EXEC, MAY_WRITE};
 use super::walk::{Base, Last, Walker};
@@ -80,7 +81,9 @@ pub(super) fn create_locked(
         gid,
     };
     let inode = parent.inode().create(name, &new)?;
-    parent.dentry.enter(name, inode)
+    let dentry = parent.dentry.enter(name, inode)?;
+    notify::created(parent.inode(), name, dentry.inode());
+    Ok(dentry)
 }
 
 /// link(2): another name for a file.
@@ -110,6 +113,8 @@ pub fn link(old: &Path, base: &Base, name: &[u8]) -> Result<()> {
     }
     parent.inode().link(walker.name(), old.inode())?;
     parent.dentry.enter(walker.name(), old.inode().clone())?;
+    notify::link_count_changed(old.inode());
+    notify::created(parent.inode(), walker.name(), old.inode());
     Ok(())
 }
 
@@ -134,7 +139,7 @@ pub fn unlink(base: &Base, name: &[u8]) -> Result<()> {
     if child.is_mountpoint() {
         return Err(Errno::EBUSY);
     }
-    remove(parent, walker.name(), &child, |dir, inode| {
+    remove(parent, walker.name(), child, |dir, inode| {
         dir.unlink(walker.name(), inode)
     })?;
     drop(guard);
@@ -162,7 +167,7 @@ pub fn rmdir(base: &Base, name: &[u8]) -> Result<()> {
     if child.is_mountpoint() {
         return Err(Errno::EBUSY);
     }
-    remove(parent, walker.name(), &child, |dir, inode| {
+    remove(parent, walker.name(), child, |dir, inode| {
         dir.rmdir(walker.name(), inode)
     })?;
     drop(guard);
@@ -172,12 +177,19 @@ pub fn rmdir(base: &Base, name: &[u8]) -> Result<()> {
 fn remove(
     parent: &Path,
     name: &[u8],
-    child: &Arc<Dentry>,
+    child: Arc<Dentry>,
     how: impl FnOnce(&Arc<dyn Inode>, &Arc<dyn Inode>) -> Result<()>,
 ) -> Result<()> {
     how(parent.inode(), child.inode())?;
     parent.dentry.forget(name);
     child.mark_unlinked();
+    let inode = child.inode().clone();
+    if !child.is_directory() {
+        notify::link_count_changed(&inode);
+    }
+    // As on Linux a file that nobody has open says that it is gone before its directory does.
+    drop(child);
+    notify::deleted(parent.inode(), name, &inode);
     Ok(())
 }
 
@@ -296,6 +308,13 @@ fn rename_locked(from: &Walker<'_>, to: &Walker<'_>, flags: u32) -> Result<()> {
             }
             old.move_to(new_dir, to.name());
         }
+    }
+    let (source, target) = ((old_dir.inode(), from.name()), (new_dir.inode(), to.name()));
+    let other = new.as_ref().map(|n| n.inode());
+    let replaced = other.filter(|_| how == Rename::Replace);
+    notify::moved(old.inode(), source, target, replaced);
+    if let (Some(other), Rename::Exchange) = (other, how) {
+        notify::moved(other, target, source, None);
     }
     Ok(())
 }

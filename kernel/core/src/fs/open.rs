@@ -16,6 +16,7 @@ use super::flags::{
 use super::inode::{FileType, NewInode, NewKind};
 use super::mount::MountFlags;
 use super::names;
+use super::notify;
 use super::path::Path;
 use super::permission::{self, MAY_EXEC, MAY_READ, MAY_WRITE};
 use super::pipe;
@@ -113,7 +114,9 @@ pub fn open_exec_path(base: &Base, path: Path) -> Result<Arc<OpenFile>> {
     }
     let running = Running::begin(path.inode())?;
     let ops = path.inode().clone().open(O_RDONLY)?;
-    Ok(OpenFile::holding(ops, O_RDONLY, Some(path), Hold::Running(running)))
+    let file = OpenFile::holding(ops, O_RDONLY, Some(path), Hold::Running(running));
+    notify::opened(&file);
+    Ok(file)
 }
 
 /// Opens a place; `created`: the caller has just made it, so permissions do not count.
@@ -160,6 +163,7 @@ pub fn open_path(base: &Base, path: Path, flags: u32, created: bool) -> Result<A
             let ops = inode.clone().open(flags)?;
             if flags & O_TRUNC != 0 {
                 inode.set_size(0)?;
+                notify::truncated(&path.dentry);
             }
             ops
         }
@@ -167,7 +171,9 @@ pub fn open_path(base: &Base, path: Path, flags: u32, created: bool) -> Result<A
     };
     // O_TRUNC without write access writes only now.
     let hold = if access == O_RDONLY { Hold::None } else { hold };
-    Ok(OpenFile::holding(ops, flags & STATUS_FLAGS, Some(path), hold))
+    let file = OpenFile::holding(ops, flags & STATUS_FLAGS, Some(path), hold);
+    notify::opened(&file);
+    Ok(file)
 }
 
 static NEXT_UNNAMED: AtomicU64 = AtomicU64::new(1);

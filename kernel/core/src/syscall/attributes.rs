@@ -10,6 +10,7 @@ use super::{Call, Row, built};
 use crate::fs::file::OpenFile;
 use crate::fs::flags::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, S_IFMT, S_ISGID, S_ISUID};
 use crate::fs::inode::{AttributeChange, FileType, Inode, now};
+use crate::fs::notify;
 use crate::fs::path::Path;
 use crate::fs::permission::{self, MAY_WRITE};
 use crate::fs::walk::Base;
@@ -40,6 +41,14 @@ impl Target {
             Self::Place(p) => p.inode(),
             Self::Loose(i) => i,
         }
+    }
+
+    fn change(&self, change: &AttributeChange) -> Result<()> {
+        self.inode().set_attributes(change)?;
+        if let Self::Place(p) = self {
+            notify::attributes_changed(&p.dentry, change);
+        }
+        Ok(())
     }
 
     fn writable(&self) -> Result<()> {
@@ -84,7 +93,7 @@ fn change_mode(target: &Target, cred: &Cred, mode: u32) -> Result<usize> {
     if !cred.in_group(owner.gid) && !cred.has(Capability::Fsetid) {
         mode &= !S_ISGID;
     }
-    inode.set_attributes(&AttributeChange {
+    target.change(&AttributeChange {
         mode: Some(mode),
         ..AttributeChange::default()
     })?;
@@ -135,7 +144,7 @@ fn change_owner(target: &Target, cred: &Cred, uid: u32, gid: u32) -> Result<usiz
         }
         change.mode = Some(mode);
     }
-    inode.set_attributes(&change)?;
+    target.change(&change)?;
     Ok(0)
 }
 
@@ -207,6 +216,6 @@ fn utimensat(call: &mut Call<'_>) -> Result<usize> {
         mtime_ns: mtime.0,
         ..AttributeChange::default()
     };
-    target.inode().set_attributes(&change)?;
+    target.change(&change)?;
     Ok(0)
 }

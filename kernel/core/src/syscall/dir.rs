@@ -9,6 +9,7 @@ use super::{Call, Row, built};
 use crate::fs::flags::{AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, PATH_MAX, S_IFMT};
 use crate::fs::inode::{FileType, LinkTarget, NewKind};
 use crate::fs::names;
+use crate::fs::notify;
 use crate::fs::path::Path;
 use crate::fs::permission::{self, MAY_EXEC};
 use crate::fs::walk::Base;
@@ -239,6 +240,7 @@ fn getdents64(call: &mut Call<'_>) -> Result<usize> {
         path.inode()
             .read_dir(from, &mut |e| add(e.name, e.ino, e.kind, e.next))?;
     }
+    notify::read(&file, 1);
     if used == 0 && full {
         return Err(Errno::EINVAL);
     }

@@ -9,6 +9,7 @@ use crate::fs::flags::{
     AT_FDCWD, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_PATH, O_TMPFILE, O_TMPFILE_BIT, OPEN_FLAGS,
 };
 use crate::fs::inode::{FileType, Inode};
+use crate::fs::notify;
 use crate::fs::permission::{self, MAY_WRITE};
 use crate::fs::text::Writing;
 use crate::fs::tmpfs::memfd;
@@ -124,6 +125,7 @@ fn truncate(call: &mut Call<'_>) -> Result<usize> {
     permission::check(path.inode(), &base.cred, MAY_WRITE)?;
     let _writing = Writing::begin(path.inode())?;
     path.inode().set_size(size)?;
+    notify::truncated(&path.dentry);
     Ok(0)
 }
 
@@ -138,7 +140,9 @@ fn writable_regular(file: &OpenFile) -> Result<Arc<dyn Inode>> {
 
 fn ftruncate(call: &mut Call<'_>) -> Result<usize> {
     let size = size(call.arg(1))?;
-    writable_regular(&*args::file(call, 0)?)?.set_size(size)?;
+    let file = args::file(call, 0)?;
+    writable_regular(&file)?.set_size(size)?;
+    notify::resized(&file);
     Ok(0)
 }
 
@@ -159,6 +163,7 @@ fn fallocate(call: &mut Call<'_>) -> Result<usize> {
         _ => return Err(Errno::ENODEV),
     }
     inode.allocate(mode, offset as u64, len as u64)?;
+    notify::resized(&file);
     Ok(0)
 }
 

@@ -7,6 +7,7 @@ use super::args::{self, IO_MAX};
 use super::{Call, Row, built, partial};
 use crate::fs::file::{IoFlags, OpenFile, Whence};
 use crate::fs::flags::O_APPEND;
+use crate::fs::notify;
 use crate::fs::pipe;
 use crate::user::{Sink, Source, UserPtr, UserSlice};
 use crate::{Errno, Result};
@@ -83,7 +84,9 @@ fn read_at(file: &OpenFile, to: &mut Sink<'_>, offset: u64, flags: IoFlags) -> R
     if !file.ops.is_seekable() {
         return Err(Errno::ESPIPE);
     }
-    file.ops.read(to, offset, flags)
+    let n = file.ops.read(to, offset, flags)?;
+    notify::read(file, n);
+    Ok(n)
 }
 
 fn write_at(file: &OpenFile, from: &mut Source<'_>, offset: u64, flags: IoFlags) -> Result<usize> {
@@ -93,7 +96,9 @@ fn write_at(file: &OpenFile, from: &mut Source<'_>, offset: u64, flags: IoFlags)
     if !file.ops.is_seekable() {
         return Err(Errno::ESPIPE);
     }
-    file.ops.write(from, offset, flags).map(|(n, _)| n)
+    let (n, _) = file.ops.write(from, offset, flags)?;
+    notify::written(file, n);
+    Ok(n)
 }
 
 fn pread64(call: &mut Call<'_>) -> Result<usize> {
@@ -265,6 +270,8 @@ fn copy(
         }
         crate::sched::cond_resched();
     }
+    notify::read(from.0, done);
+    notify::written(to.0, done);
     Ok(done)
 }
 

@@ -12,6 +12,7 @@ mod event;
 mod fd;
 mod file;
 mod futex;
+mod inotify;
 mod io;
 pub mod memory;
 mod mount;

@@ -27,6 +27,7 @@ static FAMILIES: &[&[Row]] = &[
     super::event::CALLS,
     super::fd::CALLS,
     super::file::CALLS,
+    super::inotify::CALLS,
     super::io::CALLS,
     super::mount::CALLS,
     super::pipe::CALLS,

@@ -7,6 +7,7 @@ use sis_machine::mm::frames::total_frames;
 use sis_machine::sync::Once;
 
 use crate::fs::cache::{self, flusher};
+use crate::fs::notify::{event, inotify};
 use crate::fs::virt_tree::Tree;
 use crate::fs::{mount, pipe};
 use crate::process::limits::NR_OPEN;
@@ -48,6 +49,9 @@ pub(super) fn add(tree: &Arc<Tree>) {
         ("sys/fs/file-max", i64::MAX as u64),
         ("sys/fs/pipe-max-size", pipe::MAX_BYTES as u64),
         ("sys/fs/inode-max", total_frames() as u64),
+        ("sys/fs/inotify/max_queued_events", event::MAX_QUEUED as u64),
+        ("sys/fs/inotify/max_user_instances", u64::from(inotify::MAX_INSTANCES)),
+        ("sys/fs/inotify/max_user_watches", u64::from(inotify::MAX_WATCHES)),
         ("sys/vm/dirty_background_ratio", flusher::BACKGROUND_PERCENT as u64),
         ("sys/vm/dirty_ratio", flusher::THROTTLE_PERCENT as u64),
         ("sys/vm/dirty_background_bytes", 0),
