@@ -9,6 +9,7 @@ Exit codes:
   1  it did not                       5  time ran out
   2  it was asked wrongly             6  something else is using it
   3  the board is not running         7  a tool, target or package is missing (cargo sis setup)
+  8  it was interrupted
 `exec` gives the command's own exit code.";
 
 /// Builds, runs and watches SIS boards.
@@ -29,6 +30,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Action {
     /// Build what a board boots into target/sis/BOARD
     Build(Build),
+    /// Write an image onto a card; without a device list the candidates
+    Flash(Flash),
     /// Boot a board under QEMU (built first) with this terminal as its console
     Run(Run),
     /// Attach this terminal to a running board's console; Ctrl-] leaves
@@ -92,6 +95,27 @@ pub(crate) struct Build {
     /// Fetch foreign packages anew
     #[arg(long)]
     pub(crate) refresh: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Flash {
+    /// The image: plain, .zst or .xz
+    #[arg(requires = "device")]
+    pub(crate) image: Option<PathBuf>,
+    /// A whole disk such as /dev/sdb, or a file
+    pub(crate) device: Option<PathBuf>,
+    /// The image's block map; IMAGE.bmap if left out and there
+    #[arg(long, value_name = "FILE", requires = "image")]
+    pub(crate) bmap: Option<PathBuf>,
+    /// Ask nothing
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Also disks that are not removable or larger than 256 GB; never those that are mounted, in use or the system's
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do not read back and compare
+    #[arg(long)]
+    pub(crate) no_verify: bool,
 }
 
 /// The board that a command is for.

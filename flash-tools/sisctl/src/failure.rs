@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Busy = 6,
     /// A tool, target or package is missing.
     Missing = 7,
+    /// It was interrupted.
+    Interrupted = 8,
 }
 
 impl From<Exit> for ExitCode {

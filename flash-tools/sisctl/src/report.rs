@@ -19,6 +19,11 @@ impl Report {
         }
     }
 
+    /// Whether a person watches.
+    pub(crate) const fn is_shown(&self) -> bool {
+        self.is_terminal && !self.is_quiet
+    }
+
     /// A step that has begun. It says "failed" unless [`Step::done`] is called.
     pub(crate) fn step(&self, title: impl Into<String>) -> Step {
         let title = title.into();

@@ -117,3 +117,53 @@ fn the_steps_of_test_are_named() {
         );
     }
 }
+
+#[test]
+fn flash_writes_a_file_and_says_so_in_lines_of_json() {
+    let folder = std::env::temp_dir().join(format!("sisctl-flash-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (image, out) = (folder.join("card.img"), folder.join("out.img"));
+    let content: Vec<u8> = (0..9_000_000u32).map(|index| (index >> 3) as u8).collect();
+    std::fs::write(&image, &content).expect("an image");
+    let (image, out) = (image.display().to_string(), out.display().to_string());
+
+    let output = sisctl(&["--json", "flash", &image, &out, "--yes"]);
+    assert!(output.status.success(), "{output:?}");
+    let lines: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .expect("text")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect();
+    for phase in ["write", "verify"] {
+        let last = lines.iter().rfind(|line| line["phase"] == phase).expect("told");
+        assert_eq!(
+            (&last["bytes"], &last["total"]),
+            (&9_000_000.into(), &9_000_000.into()),
+            "{phase}"
+        );
+    }
+    let result = lines.last().expect("a result");
+    assert_eq!(
+        (&result["result"], &result["verified"]),
+        (&"written".into(), &true.into())
+    );
+    assert!(std::fs::read(&out).expect("the file") == content);
+
+    // The file is there now, and nobody can be asked.
+    let output = sisctl(&["--json", "flash", &image, &out]);
+    assert_eq!(
+        (output.status.code(), error_code(&output).as_str()),
+        (Some(2), "flash.ask")
+    );
+    let output = sisctl(&["--json", "flash", &image, &image, "--yes"]);
+    assert_eq!(
+        (output.status.code(), error_code(&output).as_str()),
+        (Some(2), "flash.same")
+    );
+    let output = sisctl(&["--json", "flash", &image, "/dev/null", "--yes"]);
+    assert_eq!(
+        (output.status.code(), error_code(&output).as_str()),
+        (Some(2), "flash.device")
+    );
+    std::fs::remove_dir_all(&folder).expect("it can be removed");
+}

@@ -7,6 +7,7 @@ mod crash;
 mod doctor;
 mod down;
 mod exec;
+mod flash;
 mod fuzz;
 mod logs;
 mod memory;
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     };
     match arguments.command {
         Action::Build(wishes) => build::run(&context, &wishes),
+        Action::Flash(wishes) => flash::run(&context, &wishes),
         Action::Run(wishes) => run::run(&context, &wishes),
         Action::Console(which) => console::run(&context, which.board.as_deref()),
         Action::Down(which) => down::run(&context, which.board.as_deref()),
