@@ -14,7 +14,7 @@ const XZ_MEMORY_BYTES: u64 = 128 << 20;
 pub enum MapOrigin {
     /// A block map, with checksums.
     Bmap(PathBuf),
-    /// The holes of the sparse image file.
+    /// The holes of the sparse image file; onto a device they are written as zeros.
     Holes,
     /// There is none: everything is written.
     Everything,
@@ -168,6 +168,19 @@ impl Source {
             };
         }
         Ok(())
+    }
+
+    /// Has the holes of a sparse file written too: they are zeros, and whatever it is written onto need not hold zeros. A
+    /// block map's holes stay out, as whoever made it says that what is there does not matter.
+    pub fn fill_holes(&mut self) {
+        if let (MapOrigin::Holes, Some(len)) = (&self.origin, self.image_bytes) {
+            self.ranges = vec![Range {
+                start: 0,
+                len,
+                sha256: None,
+            }];
+            self.origin = MapOrigin::Everything;
+        }
     }
 
     /// Bytes that will be written, where it is known before reading.

@@ -135,6 +135,9 @@ pub fn write(
     if let Some(image_bytes) = source.image_bytes {
         fits(image_bytes)?;
     }
+    if device_bytes.is_some() {
+        source.fill_holes();
+    }
     let (told_bytes, total) = (source.image_bytes, source.mapped_bytes());
     let mut runs: Vec<Range> = Vec::new();
     let mut done = 0;

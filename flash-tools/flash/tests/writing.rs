@@ -260,7 +260,7 @@ fn every_fault_of_the_device_is_found() {
     let at = 7 * MIB + 5;
     let result = onto(Fault::FailsAt(at), IMAGE_BYTES);
     assert!(
-        matches!(result, Err(WriteError::Device { what: "writing", offset, .. }) if offset == 6 * MIB),
+        matches!(result, Err(WriteError::Device { what: "writing", offset, .. }) if offset == 4 * MIB),
         "{result:?}"
     );
     let result = onto(Fault::Flips(at), IMAGE_BYTES);
@@ -278,6 +278,26 @@ fn every_fault_of_the_device_is_found() {
         matches!(result, Err(WriteError::Device { what: "syncing", .. })),
         "{result:?}"
     );
+}
+
+#[test]
+fn what_was_on_a_device_does_not_show_through_holes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut file = tempfile::tempfile().expect("a file");
+    let len = IMAGE_BYTES + MIB;
+    std::io::Write::write_all(&mut file, &vec![0xa5; len as usize]).expect("old content");
+    let target = Faulty {
+        file,
+        len,
+        fault: Fault::None,
+    };
+    let source = Source::open(&image(folder.path()), None).expect("a source");
+    assert_eq!(source.origin, MapOrigin::Holes);
+    let written = run(source, &target).expect("written");
+    assert_eq!(written.written_bytes, IMAGE_BYTES);
+    let mut found = vec![0; IMAGE_BYTES as usize];
+    target.read_at(0, &mut found).expect("read");
+    assert!(found == content(), "the device differs from the image");
 }
 
 #[test]

@@ -94,6 +94,18 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Need> {
             remedy: Remedy::Package("fdisk"),
         },
         Need {
+            name: "zstd",
+            why: "packs the images whose writing cargo sis test tries",
+            state: program("zstd", "--version"),
+            remedy: Remedy::Package("zstd"),
+        },
+        Need {
+            name: "xz",
+            why: "packs the images whose writing cargo sis test tries",
+            state: program("xz", "--version"),
+            remedy: Remedy::Package("xz-utils"),
+        },
+        Need {
             name: "sgdisk",
             why: "makes the partition tables that cargo sis test has read",
             state: exists("/usr/sbin/sgdisk"),
