@@ -3,7 +3,7 @@
 //! | module | story |
 //! |---|---|
 //! | `disk` | the disk that the file system stands on |
-//! | `node` | files: attributes and names |
+//! | `node` | files as memory has them, and what the VFS asks of them |
 //! | `content` | regular files: where their pages are kept, and open ones |
 //! | `options` | mount(8)'s |
 //!

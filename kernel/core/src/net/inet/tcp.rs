@@ -5,9 +5,12 @@
 //!
 //! | module | story |
 //! |---|---|
+//! | `connect`, `listen` | how a connection comes about, from either end |
 //! | `options` | options of sockets, and how a connection gets to know them |
 //! | `transfer` | bytes, from a program to a connection and back |
 
+mod connect;
+mod listen;
 mod options;
 mod transfer;
 
@@ -28,10 +31,12 @@ use super::super::pipe::Ends;
 use super::super::random_u64;
 use super::super::socket::{Common, Kind, Protocol, Shutdown};
 use super::super::stack;
-use super::connections::{self, ConnId, Opening};
-use super::listener::{Arrival, Listener};
+use super::connections::{self, ConnId};
+use super::listener::Listener;
 use super::options::{IpOptions, Switches};
-use super::{any, inside, may_bind_port, outside, reachable, scope_of};
+use super::{any, inside, may_bind_port, outside, scope_of};
+pub(super) use listen::find_listener;
+
 use crate::poll::Events;
 use crate::{Errno, Result};
 
@@ -89,20 +94,6 @@ pub(crate) struct TcpSocket {
     /// Held while bytes are taken from a connection, and while they are given to it.
     receiving: Mutex<Vec<u8>>,
     sending: Mutex<Vec<u8>>,
-}
-
-/// Who listens on `local` for `remote`.
-pub(super) fn find_listener(
-    local: SocketAddr,
-    remote: SocketAddr,
-    iface: u32,
-) -> Option<(Arc<Listener>, Arc<TcpSocket>)> {
-    let socket = PORTS
-        .lock()
-        .find(local.port(), local.ip(), remote, iface, true)
-        .and_then(Weak::upgrade)?;
-    let listener = socket.listener.get()?.clone();
-    Some((listener, socket))
 }
 
 /// One line of /proc/net/tcp.
@@ -289,100 +280,6 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// The local end for a connection to `to`; bound now if it was not.
-    fn local_for(&self, to: SocketAddr) -> Result<SocketAddr> {
-        let device = self.common.device.load(Ordering::Relaxed);
-        let hop = stack::with(|s| s.routes.lookup(to.ip(), device)).ok_or(Errno::ENETUNREACH)?;
-        let bound = self.place.lock().local;
-        let local = match bound {
-            Some(l) if !l.ip().is_unspecified() => l,
-            Some(l) => SocketAddr::new(hop.source, l.port()),
-            None => {
-                self.bind_to(SocketAddr::new(hop.source, 0))?;
-                self.place.lock().local.ok_or(Errno::EADDRINUSE)?
-            }
-        };
-        if local.is_ipv4() != to.is_ipv4() {
-            return Err(Errno::ENETUNREACH);
-        }
-        self.place.lock().local = Some(local);
-        if let Some(b) = PORTS.lock().get_mut(local.port(), self.id) {
-            b.addr = local.ip();
-            b.remote = Some(to);
-        }
-        Ok(local)
-    }
-
-    fn connect_here(&self, local: SocketAddr, to: SocketAddr) -> Result<()> {
-        let me = self.me.upgrade().ok_or(Errno::EINVAL)?;
-        let iface = sis_netstack::route::LOOPBACK;
-        let (listener, parent) = find_listener(to, local, iface).ok_or(Errno::ECONNREFUSED)?;
-        let theirs = Self::accepted(&parent, to, local);
-        let limit = self.common.send_bytes.load(Ordering::Relaxed);
-        let (a, b) = Ends::pair(limit, &self.common.queue, &theirs.common.queue);
-        self.ends.call_once(|| a);
-        theirs.ends.call_once(|| b);
-        theirs.set_connected();
-        match listener.arrive(theirs, &me) {
-            Arrival::Queued => {
-                self.set_phase(Phase::Connected);
-                Ok(())
-            }
-            // accept(2) makes it connected.
-            Arrival::Waiting => Ok(()),
-            Arrival::Refused => {
-                self.set_phase(Phase::Broken);
-                Err(Errno::ECONNREFUSED)
-            }
-        }
-    }
-
-    fn start_connecting(&self, to: SocketAddr, scope: u32) -> Result<()> {
-        let local = self.local_for(to)?;
-        {
-            let mut place = self.place.lock();
-            place.remote = Some(to);
-            place.scope = scope;
-        }
-        let is_here = stack::with(|s| s.routes.is_local(to.ip()));
-        if is_here {
-            return self.connect_here(local, to);
-        }
-        let me = self.me.upgrade().ok_or(Errno::EINVAL)?;
-        let how = Opening {
-            local,
-            remote: to,
-            buffers: self.buffer_sizes(),
-        };
-        let id = stack::with(|s| connections::connect(s, &how, &me))?;
-        self.set_connection(id);
-        self.tune();
-        Ok(())
-    }
-
-    /// What a connecting socket waits for.
-    fn connect_result(&self) -> Option<Result<()>> {
-        match self.phase() {
-            Phase::Connected => {
-                self.is_reported.store(true, Ordering::Relaxed);
-                Some(Ok(()))
-            }
-            Phase::Connecting => None,
-            _ => Some(Err(self.common.take_error().unwrap_or(Errno::ECONNABORTED))),
-        }
-    }
-
-    /// A socket whose connection failed may try again; its port stays.
-    fn recover(&self) {
-        if self.phase() == Phase::Broken && self.ends.get().is_none() {
-            if let Some(id) = self.connection() {
-                stack::with(|s| connections::abandon(s, id, true));
-                self.connection.store(0, Ordering::Release);
-            }
-            self.set_phase(Phase::Idle);
-        }
-    }
-
     /// Waits until the connection is made.
     fn wait_connected(&self, nonblock: bool) -> Result<()> {
         self.common.wait_send(nonblock, || match self.phase() {
@@ -434,99 +331,15 @@ impl Protocol for TcpSocket {
     }
 
     fn connect(&self, addr: SockAddr, nonblock: bool) -> Result<()> {
-        if addr == SockAddr::Unspec {
-            // Dissolving a connection is for datagrams; here it ends it.
-            return match self.phase() {
-                Phase::Idle => Ok(()),
-                _ => Err(Errno::EINVAL),
-            };
-        }
-        self.recover();
-        match self.phase() {
-            Phase::Idle => {
-                let to = reachable(inside(&self.common, &addr, self.options.get().is_v6_only())?);
-                if to.port() == 0 {
-                    return Err(Errno::ECONNREFUSED);
-                }
-                if to.ip().is_multicast() {
-                    return Err(Errno::ENETUNREACH);
-                }
-                let was = self.phase.compare_exchange(
-                    Phase::Idle as u8,
-                    Phase::Connecting as u8,
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                );
-                if was.is_err() {
-                    return Err(Errno::EALREADY);
-                }
-                if let Err(e) = self.start_connecting(to, scope_of(&addr)) {
-                    if self.phase() == Phase::Connecting {
-                        self.set_phase(Phase::Idle);
-                    }
-                    return Err(e);
-                }
-                if nonblock && self.phase() == Phase::Connecting {
-                    return Err(Errno::EINPROGRESS);
-                }
-            }
-            Phase::Connecting if nonblock => return Err(Errno::EALREADY),
-            Phase::Connecting => {}
-            Phase::Connected if self.is_reported.load(Ordering::Relaxed) => return Err(Errno::EISCONN),
-            Phase::Connected => {}
-            Phase::Listening | Phase::Broken => return Err(Errno::EISCONN),
-        }
-        // A timeout of connect(2) (SO_SNDTIMEO) says that it goes on.
-        let out = self.common.wait_send(false, || self.connect_result());
-        if out == Err(Errno::EAGAIN) {
-            Err(Errno::EINPROGRESS)
-        } else {
-            out
-        }
+        self.connect_to(addr, nonblock)
     }
 
     fn listen(&self, backlog: usize) -> Result<()> {
-        let most = backlog.min(MAX_BACKLOG);
-        match self.phase() {
-            Phase::Listening => {
-                if let Some(l) = self.listener.get() {
-                    l.set_backlog(most);
-                }
-                return Ok(());
-            }
-            Phase::Idle => {}
-            _ => return Err(Errno::EINVAL),
-        }
-        if self.place.lock().local.is_none() {
-            self.bind_to(SocketAddr::new(any(&self.common), 0))?;
-        }
-        let port = self.place.lock().local.map_or(0, |l| l.port());
-        self.listener
-            .call_once(|| Listener::new(self.common.queue.clone(), most));
-        PORTS
-            .lock()
-            .set_listening(port, self.id)
-            .map_err(|_| Errno::EADDRINUSE)?;
-        self.set_phase(Phase::Listening);
-        Ok(())
+        self.start_listening(backlog)
     }
 
     fn accept(&self, nonblock: bool) -> Result<(Arc<dyn Protocol>, SockAddr)> {
-        if self.phase() != Phase::Listening {
-            return Err(Errno::EINVAL);
-        }
-        let listener = self.listener.get().ok_or(Errno::EINVAL)?;
-        let got = self.common.wait_receive(nonblock, || {
-            if self.phase() != Phase::Listening {
-                return Some(Err(Errno::EINVAL));
-            }
-            listener.take().map(Ok)
-        })?;
-        got.tune();
-        let place = *got.place.lock();
-        let remote = place.remote.unwrap_or_else(|| SocketAddr::new(any(&self.common), 0));
-        let peer = outside(&self.common, remote, place.scope);
-        Ok((got, peer))
+        self.take_accepted(nonblock)
     }
 
     fn send(&self, message: &mut Outgoing<'_, '_>) -> Result<usize> {
@@ -697,31 +510,6 @@ impl Drop for TcpSocket {
             let gone = PORTS.lock().release(l.port(), self.id);
             drop(gone);
         }
-    }
-}
-
-impl TcpSocket {
-    /// Refuses whoever waits in the queue of a listening socket.
-    fn stop_listening(&self) {
-        let Some(listener) = self.listener.get().filter(|_| self.phase() == Phase::Listening) else {
-            return;
-        };
-        self.set_phase(Phase::Idle);
-        let port = self.place.lock().local.map_or(0, |l| l.port());
-        if let Some(b) = PORTS.lock().get_mut(port, self.id) {
-            b.is_listening = false;
-        }
-        let (ready, overflow) = listener.close();
-        for s in ready.into_iter().chain(overflow.iter().map(|(s, _)| s.clone())) {
-            s.common.linger_s.store(0, Ordering::Relaxed);
-            Protocol::close(&*s);
-        }
-        for (_, from) in overflow {
-            if let Some(f) = from.upgrade() {
-                f.fail(Errno::ECONNREFUSED);
-            }
-        }
-        self.wake(Events::READ | Events::HUP);
     }
 }
 
