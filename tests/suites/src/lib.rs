@@ -7,6 +7,7 @@
 pub mod aioquic;
 pub mod busybox;
 pub mod crates;
+pub mod disks;
 pub mod paired;
 pub mod syscalls;
 

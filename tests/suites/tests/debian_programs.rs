@@ -8,6 +8,7 @@ use sis_harness::{
     Archive, Board, Boot, Failure, Node, Result, SECOND, Wanted, add_disk_modules, archive_of, debian_tree,
     linux_kernel,
 };
+use sis_suites::disks::{assert_clean, tool};
 use sis_suites::{VIRT, power_off, run_checks, to_shell, virt};
 
 const PROGRAMS: Wanted<'_> = Wanted {
@@ -49,10 +50,12 @@ fn debians_programs_work_in_memory() -> Result<()> {
 fn disk(folder: &Path) -> Result<PathBuf> {
     let stage = folder.join("stage");
     // Links instead of copies: the tree is 100 MB.
-    run(Command::new("cp")
-        .arg("-al")
-        .arg(debian_tree("programs", &PROGRAMS)?)
-        .arg(&stage))?;
+    tool(
+        Command::new("cp")
+            .arg("-al")
+            .arg(debian_tree("programs", &PROGRAMS)?)
+            .arg(&stage),
+    )?;
     for name in ["dev", "proc", "tmp", "data"] {
         std::fs::create_dir_all(stage.join(name)).map_err(Failure::new)?;
     }
@@ -60,27 +63,13 @@ fn disk(folder: &Path) -> Result<PathBuf> {
         std::fs::write(stage.join(name), text).map_err(Failure::new)?;
     }
     let image = folder.join("disk.img");
-    run(Command::new("mke2fs")
-        .args(["-q", "-F", "-t", "ext4", "-d"])
-        .args([&stage, &image])
-        .arg("320M"))?;
+    tool(
+        Command::new("mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-d"])
+            .args([&stage, &image])
+            .arg("320M"),
+    )?;
     Ok(image)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = command
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .output()
-        .map_err(Failure::new)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    Err(Failure::new(format_args!(
-        "{command:?}: {}",
-        String::from_utf8_lossy(&said)
-    )))
 }
 
 /// Boots with the disk mounted at `/mnt`.
@@ -118,7 +107,7 @@ fn survives(kernel: &str, boot: impl Fn() -> Result<(Boot, Vec<String>)>) -> Res
     verify(&mut board, inside, "/data")?;
     board.run_ok("umount /mnt/proc && umount /mnt/dev && umount /mnt", 60 * SECOND)?;
     power_off(board)?;
-    run(Command::new("e2fsck").arg("-fn").arg(&image))?;
+    assert_clean(&image, 0)?;
     std::fs::remove_dir_all(folder).map_err(Failure::new)
 }
 

@@ -1,42 +1,36 @@
 //! ext4 on a disk: what mke2fs makes is mounted, what is written is what debugfs reads, and e2fsck finds nothing; the root
 //! itself on a disk.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use sis_harness::{Board, Boot, Drive, Failure, Result, SECOND, workspace};
+use sis_suites::disks::{self, DiskFile, md5, says, tool};
 use sis_suites::{guest, power_off, run_checks, to_shell, virt};
 
-/// A file system, gone when this is dropped.
-struct Image(PathBuf);
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
+/// A file system on a disk of its own.
+struct Image(DiskFile);
 
 impl Image {
     /// What mke2fs(8) makes of `arguments`.
     fn new(size: &str, arguments: &[&str]) -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let folder = workspace().join("target/sis/disks");
-        std::fs::create_dir_all(&folder).map_err(Failure::new)?;
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let image = Self(folder.join(format!("ext4-{}-{number}", std::process::id())));
+        let image = Self(DiskFile::empty(0)?);
         tool(
             Command::new("mke2fs")
                 .args(["-q", "-F"])
                 .args(arguments)
-                .arg(&image.0)
+                .arg(image.path())
                 .arg(size),
         )?;
         Ok(image)
     }
 
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     fn drive(&self) -> Drive {
-        Drive::raw(self.0.to_string_lossy())
+        self.0.drive()
     }
 
     /// What debugfs(8) reads from a file.
@@ -45,49 +39,18 @@ impl Image {
             Command::new("debugfs")
                 .arg("-R")
                 .arg(format!("cat {path}"))
-                .arg(&self.0),
+                .arg(self.path()),
         )
     }
 
     /// e2fsck(8) has nothing to replay and nothing to mend.
     fn assert_clean(&self) -> Result<()> {
-        tool(Command::new("e2fsck").arg("-fn").arg(&self.0)).map(drop)
+        disks::assert_clean(self.path(), 0)
     }
-}
-
-fn tool(command: &mut Command) -> Result<Vec<u8>> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = command
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .output()
-        .map_err(|error| Failure::new(format_args!("{command:?}: {error}; run cargo sis setup")))?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let said = [output.stdout, output.stderr].concat();
-    Err(Failure::new(format_args!(
-        "{command:?}: {}",
-        String::from_utf8_lossy(&said)
-    )))
-}
-
-fn md5(path: &Path) -> Result<String> {
-    let said = tool(Command::new("md5sum").arg(path))?;
-    let text = String::from_utf8_lossy(&said).into_owned();
-    Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 fn board(cpus: u32, image: &Image) -> Result<Board> {
     to_shell(virt()?.smp(cpus).no_network().overlay(guest()?).disk(image.drive()))
-}
-
-/// Runs a command and compares what it says, but for blanks at the ends.
-fn says(board: &mut Board, command: &str, want: &str) -> Result<()> {
-    let output = board.run(command, 120 * SECOND)?;
-    if output.text.trim() == want.trim() {
-        return Ok(());
-    }
-    Err(board.failure(format_args!("{command}: {:?} and not {want:?}", output.text)))
 }
 
 #[test]
@@ -200,11 +163,7 @@ fn ext2_and_ext3_are_mounted_too() -> Result<()> {
 fn what_is_no_file_system_is_refused() -> Result<()> {
     let image = Image::new("16M", &["-t", "ext4"])?;
     // The superblock says something else.
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open(&image.0)
-        .and_then(|f| std::os::unix::fs::FileExt::write_all_at(&f, &[0xa5; 1024], 1024))
-        .map_err(Failure::new)?;
+    image.0.write_at(1024, &[0xa5; 1024])?;
     let mut board = board(2, &image)?;
     // What the kernel says of it does not come between.
     board.run_ok("dmesg -n 1", 20 * SECOND)?;
@@ -327,12 +286,12 @@ fn files_larger_than_the_memory_are_written_and_read_whole() -> Result<()> {
     power_off(board)?;
     image.assert_clean()?;
     for (name, sum) in [("a", a), ("b", b)] {
-        let copy = image.0.with_extension(name);
+        let copy = image.path().with_extension(name);
         tool(
             Command::new("debugfs")
                 .arg("-R")
                 .arg(format!("dump /{name} {}", copy.display()))
-                .arg(&image.0),
+                .arg(image.path()),
         )?;
         assert_eq!(md5(&copy)?, sum, "what the disk has of {name}");
         std::fs::remove_file(copy).map_err(Failure::new)?;

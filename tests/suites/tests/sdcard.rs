@@ -11,86 +11,35 @@
 //!   write-protect switch is tested against the simulated device too;
 //! - a card that is ejected takes its host's power and clock away, and an unfinished transfer just stops.
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-
-use sis_harness::{Board, Boot, Failure, Result, SECOND, workspace};
+use sis_harness::{Board, Boot, Failure, Result, SECOND};
+use sis_suites::disks::{DiskFile, says_within};
 use sis_suites::to_shell;
 
-const MIB: usize = 1 << 20;
-const CARD_BYTES: usize = 32 * MIB;
+const CARD_BYTES: u64 = 32 << 20;
 
-/// A card's file, gone when this is dropped.
-struct Card(PathBuf);
-
-impl Drop for Card {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-impl Card {
-    /// Bytes that do not repeat, behind a partition table of two partitions.
-    fn new(name: &str, seed: u64) -> Result<Self> {
-        let folder = workspace().join("target/sis/disks");
-        std::fs::create_dir_all(&folder).map_err(Failure::new)?;
-        let card = Self(folder.join(format!("card-{name}-{}", std::process::id())));
-        let mut bytes = Vec::with_capacity(CARD_BYTES);
-        let mut state = seed;
-        while bytes.len() < CARD_BYTES {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            bytes.extend(state.to_le_bytes());
-        }
-        std::fs::write(&card.0, bytes).map_err(Failure::new)?;
-        let mut sfdisk = Command::new("/usr/sbin/sfdisk")
-            .args(["-q", "--wipe=always"])
-            .arg(&card.0)
-            .stdin(Stdio::piped())
-            .spawn()
-            .map_err(|e| Failure::new(format_args!("sfdisk: {e}; run cargo sis setup")))?;
-        if let Some(mut input) = sfdisk.stdin.take() {
-            input
-                .write_all(b"label: dos\nsize=8M, type=c\nsize=16M\n")
-                .map_err(Failure::new)?;
-        }
-        if sfdisk.wait().map_err(Failure::new)?.success() {
-            Ok(card)
-        } else {
-            Err(Failure::new("sfdisk failed"))
-        }
-    }
-
-    fn md5(&self) -> Result<String> {
-        let output = Command::new("md5sum").arg(&self.0).output().map_err(Failure::new)?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let sum = text.split_whitespace().next();
-        sum.map(str::to_owned)
-            .ok_or_else(|| Failure::new("md5sum said nothing"))
-    }
+/// Bytes that do not repeat, behind a partition table of two partitions.
+fn card(seed: u64) -> Result<DiskFile> {
+    let card = DiskFile::random(CARD_BYTES, seed)?;
+    card.partition("label: dos\nsize=8M, type=c\nsize=16M\n")?;
+    Ok(card)
 }
 
 /// A board with a card in each host.
-fn board(emmc2: &Card, emmc: &Card) -> Result<Board> {
-    let drive = format!("if=none,id=d,file={},format=raw", emmc2.0.display());
+fn board(emmc2: &DiskFile, emmc: &DiskFile) -> Result<Board> {
+    let drive = format!("if=none,id=d,file={},format=raw", emmc2.path().display());
     let device = "sd-card,id=card,drive=d,bus=/generic-sdhci/sd-bus";
-    let older = format!("if=sd,file={},format=raw", emmc.0.display());
+    let older = format!("if=sd,file={},format=raw", emmc.path().display());
     to_shell(Boot::new("rpi4").qemu(&["-drive", &drive, "-device", device, "-drive", &older]))
 }
 
+/// Cards are slow.
 fn says(board: &mut Board, command: &str, want: &str) -> Result<()> {
-    let output = board.run(command, 240 * SECOND)?;
-    if output.text.trim() == want {
-        return Ok(());
-    }
-    Err(board.failure(format_args!("{command}: {:?} and not {want:?}", output.text)))
+    says_within(board, command, want, 240 * SECOND)
 }
 
 #[test]
 fn both_hosts_move_bytes_whole_in_both_directions() -> Result<()> {
-    let (first, second) = (Card::new("emmc2", 3)?, Card::new("emmc", 5)?);
+    let (first, second) = (card(3)?, card(5)?);
     let sums = [first.md5()?, second.md5()?];
     let mut board = board(&first, &second)?;
     says(
@@ -124,7 +73,7 @@ fn both_hosts_move_bytes_whole_in_both_directions() -> Result<()> {
 
 #[test]
 fn a_card_that_is_pulled_out_while_it_is_read_is_an_error_and_no_hang() -> Result<()> {
-    let (card, other) = (Card::new("pulled", 9)?, Card::new("stays", 11)?);
+    let (card, other) = (card(9)?, card(11)?);
     let sum = other.md5()?;
     let mut board = board(&card, &other)?;
     board.type_text(

@@ -1,113 +1,17 @@
 //! Disks, from the partition table to `read(2)`: what the guest reads is what the host wrote, and the reverse; tables
 //! made by the usual tools, and bad ones; errors of the medium arrive where they belong.
 
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use sis_harness::{Board, Drive, Failure, Result, SECOND, workspace};
+use sis_harness::{Board, Drive, Failure, Result, SECOND};
+use sis_suites::disks::{DiskFile, says};
 use sis_suites::{guest, run_checks, to_shell, virt};
 
 const MIB: u64 = 1 << 20;
 
-/// A file that is gone when this is dropped.
-struct Image(PathBuf);
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-impl Image {
-    fn path(name: &str) -> Result<PathBuf> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let folder = workspace().join("target/sis/disks");
-        std::fs::create_dir_all(&folder).map_err(Failure::new)?;
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Ok(folder.join(format!("{name}-{}-{number}", std::process::id())))
-    }
-
-    /// A file of zeros.
-    fn empty(bytes: u64) -> Result<Self> {
-        let image = Self(Self::path("disk")?);
-        let file = std::fs::File::create(&image.0).map_err(Failure::new)?;
-        file.set_len(bytes).map_err(Failure::new)?;
-        Ok(image)
-    }
-
-    /// A file of bytes that do not repeat.
-    fn random(bytes: u64, seed: u64) -> Result<Self> {
-        let image = Self::empty(0)?;
-        let file = std::fs::File::create(&image.0).map_err(Failure::new)?;
-        let mut file = std::io::BufWriter::new(file);
-        let mut state = seed;
-        for _ in 0..bytes / 8 {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            file.write_all(&state.to_le_bytes()).map_err(Failure::new)?;
-        }
-        file.flush().map_err(Failure::new)?;
-        Ok(image)
-    }
-
-    /// Lets sfdisk write a table.
-    fn partitioned(bytes: u64, script: &str) -> Result<Self> {
-        let image = Self::empty(bytes)?;
-        let mut child = Command::new("/usr/sbin/sfdisk")
-            .arg("-q")
-            .arg(&image.0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .map_err(|e| Failure::new(format_args!("sfdisk: {e}; run cargo sis setup")))?;
-        if let Some(mut input) = child.stdin.take() {
-            input.write_all(script.as_bytes()).map_err(Failure::new)?;
-        }
-        let status = child.wait().map_err(Failure::new)?;
-        if status.success() {
-            Ok(image)
-        } else {
-            Err(Failure::new(format_args!("sfdisk: {status}")))
-        }
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let mut file = std::fs::File::options()
-            .write(true)
-            .open(&self.0)
-            .map_err(Failure::new)?;
-        file.seek(SeekFrom::Start(offset)).map_err(Failure::new)?;
-        file.write_all(bytes).map_err(Failure::new)
-    }
-
-    fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        let mut file = std::fs::File::open(&self.0).map_err(Failure::new)?;
-        file.seek(SeekFrom::Start(offset)).map_err(Failure::new)?;
-        let mut bytes = vec![0; len];
-        file.read_exact(&mut bytes).map_err(Failure::new)?;
-        Ok(bytes)
-    }
-
-    fn drive(&self) -> Drive {
-        Drive::raw(self.0.to_string_lossy())
-    }
-
-    /// What the host's md5sum says.
-    fn md5(&self) -> Result<String> {
-        md5(&self.0)
-    }
-}
-
-fn md5(path: &Path) -> Result<String> {
-    let output = Command::new("md5sum").arg(path).output().map_err(Failure::new)?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.split_whitespace()
-        .next()
-        .map(str::to_owned)
-        .ok_or_else(|| Failure::new("md5sum said nothing"))
+/// A disk with a partition table.
+fn partitioned(bytes: u64, script: &str) -> Result<DiskFile> {
+    let disk = DiskFile::empty(bytes)?;
+    disk.partition(script)?;
+    Ok(disk)
 }
 
 fn board(cpus: u32, drives: impl IntoIterator<Item = Drive>) -> Result<Board> {
@@ -115,27 +19,18 @@ fn board(cpus: u32, drives: impl IntoIterator<Item = Drive>) -> Result<Board> {
     to_shell(drives.into_iter().fold(boot, sis_harness::Boot::disk))
 }
 
-/// Runs a command and compares what it says, but for blanks at the ends.
-fn says(board: &mut Board, command: &str, want: &str) -> Result<()> {
-    let output = board.run(command, 120 * SECOND)?;
-    if output.text.trim() == want.trim() {
-        return Ok(());
-    }
-    Err(board.failure(format_args!("{command}: {:?} and not {want:?}", output.text)))
-}
-
 #[test]
 fn every_case_of_the_disk_interface_holds() -> Result<()> {
-    let image = Image::empty(64 * MIB)?;
+    let image = DiskFile::empty(64 * MIB)?;
     let drive = image.drive().queues(4).drive_option("discard=unmap");
     run_checks(&mut board(4, [drive])?, "sis-guest disk", 19, 300 * SECOND)?;
-    let image = Image::empty(64 * MIB)?;
+    let image = DiskFile::empty(64 * MIB)?;
     run_checks(&mut board(1, [image.drive()])?, "sis-guest disk", 19, 300 * SECOND)
 }
 
 #[test]
 fn sixty_four_mebibytes_arrive_whole_in_both_directions() -> Result<()> {
-    let (from, to) = (Image::random(64 * MIB, 7)?, Image::empty(64 * MIB)?);
+    let (from, to) = (DiskFile::random(64 * MIB, 7)?, DiskFile::empty(64 * MIB)?);
     let sum = from.md5()?;
     let mut board = board(4, [from.drive().serial("SOURCE-1"), to.drive().queues(4)])?;
     says(&mut board, "cat /sys/block/vda/serial", "SOURCE-1")?;
@@ -167,7 +62,7 @@ fn sixty_four_mebibytes_arrive_whole_in_both_directions() -> Result<()> {
 
 #[test]
 fn a_disk_larger_than_the_memory_is_cached_without_killing_anybody() -> Result<()> {
-    let image = Image::random(256 * MIB, 11)?;
+    let image = DiskFile::random(256 * MIB, 11)?;
     let sum = image.md5()?;
     let boot = virt()?.smp(4).memory("128M").no_network().overlay(guest()?);
     let mut board = to_shell(boot.disk(image.drive()))?;
@@ -208,11 +103,11 @@ fn a_disk_larger_than_the_memory_is_cached_without_killing_anybody() -> Result<(
 
 #[test]
 fn partitions_are_found_and_are_ranges_of_the_disk() -> Result<()> {
-    let gpt = Image::partitioned(
+    let gpt = partitioned(
         64 * MIB,
         "label: gpt\nsize=8M, name=boot, uuid=11111111-2222-3333-4444-555555555555\nsize=16M, name=\"da ta\"\n",
     )?;
-    let mbr = Image::partitioned(
+    let mbr = partitioned(
         64 * MIB,
         "label: dos\nlabel-id: 0x1a2b3c4d\n1: size=8M, type=c\n2: size=40M, type=5\n5: size=8M\n6: size=16M\n",
     )?;
@@ -259,13 +154,13 @@ fn partitions_are_found_and_are_ranges_of_the_disk() -> Result<()> {
 fn bad_tables_are_refused_and_said_to_be() -> Result<()> {
     let script = "label: gpt\nsize=8M\nsize=8M\n";
     // Without the first copy the last one does.
-    let one = Image::partitioned(32 * MIB, script)?;
+    let one = partitioned(32 * MIB, script)?;
     one.write_at(512, &[0; 512])?;
-    let none = Image::partitioned(32 * MIB, script)?;
+    let none = partitioned(32 * MIB, script)?;
     none.write_at(512, &[0; 512])?;
     none.write_at(32 * MIB - 512, &[0; 512])?;
     // The first logical partition's link leads to itself.
-    let chain = Image::partitioned(32 * MIB, "label: dos\n1: size=16M, type=5\n5: size=4M\n")?;
+    let chain = partitioned(32 * MIB, "label: dos\n1: size=16M, type=5\n5: size=4M\n")?;
     let mut link = [0; 16];
     link[4] = 5;
     link[12] = 100;
@@ -291,17 +186,17 @@ fn bad_tables_are_refused_and_said_to_be() -> Result<()> {
 
 #[test]
 fn errors_of_the_medium_reach_the_program_and_nothing_hangs() -> Result<()> {
-    let image = Image::random(16 * MIB, 9)?;
-    let rules = Image(Image::path("rules")?);
+    let image = DiskFile::random(16 * MIB, 9)?;
+    let rules = DiskFile::empty(0)?;
     // Reads of sector 2048, writes of sector 4096 and every flush fail (QEMU's docs/devel/blkdebug.rst).
     std::fs::write(
-        &rules.0,
+        rules.path(),
         "[inject-error]\nevent = \"none\"\niotype = \"read\"\nsector = \"2048\"\nerrno = \"5\"\n\
          [inject-error]\nevent = \"none\"\niotype = \"write\"\nsector = \"4096\"\nerrno = \"5\"\n\
          [inject-error]\nevent = \"none\"\niotype = \"flush\"\nerrno = \"5\"\n",
     )
     .map_err(Failure::new)?;
-    let source = format!("blkdebug:{}:{}", rules.0.display(), image.0.display());
+    let source = format!("blkdebug:{}:{}", rules.path().display(), image.path().display());
     let drive = Drive::raw(source)
         .drive_option("werror=report")
         .drive_option("rerror=report");
@@ -342,7 +237,7 @@ fn errors_of_the_medium_reach_the_program_and_nothing_hangs() -> Result<()> {
 
 #[test]
 fn a_device_that_does_not_answer_is_reset_and_its_request_fails() -> Result<()> {
-    let (slow, other) = (Image::random(64 * MIB, 11)?, Image::random(16 * MIB, 12)?);
+    let (slow, other) = (DiskFile::random(64 * MIB, 11)?, DiskFile::random(16 * MIB, 12)?);
     let sum = other.md5()?;
     // After 64 KiB the next read would take a minute; writes are as fast as ever.
     let drive = slow.drive().drive_option("throttling.bps-read=1000");
@@ -382,7 +277,7 @@ fn a_device_that_does_not_answer_is_reset_and_its_request_fails() -> Result<()> 
 
 #[test]
 fn a_read_only_disk_refuses_writes() -> Result<()> {
-    let image = Image::random(4 * MIB, 3)?;
+    let image = DiskFile::random(4 * MIB, 3)?;
     let sum = image.md5()?;
     let mut board = board(1, [image.drive().read_only()])?;
     says(&mut board, "blockdev --getro /dev/vda; cat /sys/block/vda/ro", "1\n1")?;
@@ -395,7 +290,7 @@ fn a_read_only_disk_refuses_writes() -> Result<()> {
 
 #[test]
 fn blocks_of_four_kibibytes_are_kept() -> Result<()> {
-    let image = Image::random(8 * MIB, 5)?;
+    let image = DiskFile::random(8 * MIB, 5)?;
     let drive = image
         .drive()
         .device_option("logical_block_size=4096")
