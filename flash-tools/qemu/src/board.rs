@@ -16,6 +16,9 @@ pub struct Board {
     /// A device tree to hand over, where the machine does not make one.
     #[serde(default, rename = "device-tree")]
     pub device_tree: Option<DeviceTree>,
+    /// What is on the boot partition of a card besides these.
+    #[serde(default)]
+    pub card: Card,
     /// How QEMU plays it.
     pub qemu: Qemu,
 }
@@ -42,6 +45,38 @@ pub struct DeviceTree {
     pub package: String,
     /// Path in the package; one `*` stands for one folder's name or a part of it.
     pub member: String,
+}
+
+/// What the boot partition of a card holds besides the image and the device tree.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Card {
+    /// Files of the board's folder `card/`.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Name of the file that the firmware reads the kernel's command line from.
+    #[serde(default)]
+    pub command_line: Option<String>,
+    /// What is not ours, and the board does not start without.
+    #[serde(default)]
+    pub firmware: Option<Firmware>,
+}
+
+/// Firmware from a package, or from a folder that a person names.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    /// Debian's package.
+    pub package: String,
+    /// The component of Debian that the package is in.
+    pub component: String,
+    /// Where the package has the files.
+    pub folder: String,
+    /// What the board needs.
+    pub files: Vec<String>,
+    /// What it can do without.
+    #[serde(default)]
+    pub optional: Vec<String>,
 }
 
 /// How QEMU plays the board.

@@ -1,7 +1,11 @@
 //! The command line.
 
+mod image;
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+
+pub(crate) use image::Image;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -32,6 +36,8 @@ pub(crate) enum Action {
     Build(Build),
     /// Write an image onto a card; without a device list the candidates
     Flash(Flash),
+    /// Make the image of a board's card (built first): partitions, block map, signed manifest
+    Image(Image),
     /// Boot a board under QEMU (built first) with this terminal as its console
     Run(Run),
     /// Attach this terminal to a running board's console; Ctrl-] leaves

@@ -1,7 +1,9 @@
 //! `sisctl build`: from sources to what a board boots.
 
+pub(crate) mod card;
 mod compile;
 mod debian;
+mod firmware;
 
 use crate::failure::{Exit, Failure, OrFail, Outcome};
 use crate::report::Report;
