@@ -7,7 +7,7 @@ use quinn::Connection;
 use sis_identity::{Identity, TlsError};
 use sis_protocol::control::{self, RequestBody, ResponseBody};
 use sis_protocol::hello::Hello;
-use sis_protocol::wire::{AgentBody, AgentResponseBody, ExecCommand, Start, Topic, Welcome};
+use sis_protocol::wire::{AgentBody, AgentResponseBody, ExecCommand, Start, Topic, UpdateStatus, Welcome};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::endpoint;
@@ -17,6 +17,7 @@ use crate::session::{LinkState, Session};
 use crate::shell::{self, Command};
 use crate::store::PairedBoard;
 use crate::streams::{MetricsStream, Subscription};
+use crate::update::{self, UpdateError};
 
 /// How long a request waits for a connection before it gives up.
 const ONLINE_PATIENCE: Duration = Duration::from_secs(15);
@@ -186,6 +187,26 @@ impl Client {
     pub async fn exec(&self, command: ExecCommand) -> Result<Exec, ExecError> {
         let connection = self.online_connection().await?;
         Exec::start(&connection, command).await
+    }
+
+    /// Begins to send an update; `may_downgrade` takes a version that is older than what runs.
+    ///
+    /// # Errors
+    /// [`UpdateError`] when the board takes none now.
+    pub async fn update(&self, may_downgrade: bool) -> Result<(update::Sender, update::Reports), UpdateError> {
+        let connection = self.online_connection().await?;
+        update::start(&connection, may_downgrade).await
+    }
+
+    /// What system the board runs, and what became of updates.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn update_status(&self) -> Result<UpdateStatus, RequestError> {
+        match self.request(AgentBody::UpdateStatus).await? {
+            AgentResponseBody::UpdateStatus(status) => Ok(*status),
+            _ => Err(RequestError::UnexpectedAnswer),
+        }
     }
 
     async fn online_connection(&self) -> Result<Connection, RequestError> {

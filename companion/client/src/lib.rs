@@ -29,6 +29,7 @@ pub mod session;
 mod shell;
 mod store;
 mod streams;
+mod update;
 
 pub use client::{Client, ConnectError, WaitError};
 pub use exec::{Exec, ExecError, Exit, Output};
@@ -38,3 +39,4 @@ pub use session::LinkState;
 pub use sis_identity::{Identity, IdentityError};
 pub use store::{PairedBoard, Store, StoreError};
 pub use streams::{Delivery, MetricsStream, Subscription};
+pub use update::{Report as UpdateReport, Reports as UpdateReports, Sender as UpdateSender, UpdateError};

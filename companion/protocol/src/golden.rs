@@ -19,7 +19,8 @@ use crate::control::{
 use crate::pairing::{KeyHash, Role};
 use crate::wire::{
     AgentBody, AgentRequest, AgentResponse, AgentResponseBody, Cursor, EventFrame, ExecCommand, ExecInput, ExecOutput,
-    Info, MetricsDatagram, Open, Opened, PairedClient, PowerAction, Start, Topic, Welcome,
+    Info, MetricsDatagram, Open, Opened, PairedClient, PendingUpdate, PowerAction, Start, Topic, UpdateInput,
+    UpdateOutcome, UpdateOutput, UpdateStatus, UpdateStep, Welcome,
 };
 
 mod samples;
@@ -355,6 +356,66 @@ fn streams() {
             metrics: metrics(),
         },
     );
+}
+
+#[test]
+fn updates() {
+    check_open("open_update", &Open::Update { may_downgrade: true });
+    check_open("update_bytes", &UpdateInput::Bytes(vec![1, 2]));
+    let outputs = [
+        (
+            "accepted",
+            UpdateOutput::Accepted {
+                version: "1.1.0".into(),
+                from_version: "1.0.0".into(),
+                slot: "b".into(),
+            },
+        ),
+        (
+            "progress",
+            UpdateOutput::Progress {
+                step: UpdateStep::Write,
+                done: 5,
+                total: 10,
+            },
+        ),
+        ("restarting", UpdateOutput::Restarting),
+        (
+            "failed",
+            UpdateOutput::Failed(Failure {
+                code: ErrorCode::InvalidRequest,
+                message: "no".into(),
+            }),
+        ),
+    ];
+    for (name, output) in outputs {
+        check_open(&format!("update_{name}"), &output);
+    }
+    let status = UpdateStatus {
+        version: "1.0.0".into(),
+        revision: "r".into(),
+        running: "a".into(),
+        committed: "a".into(),
+        pending: Some(PendingUpdate {
+            version: "1.1.0".into(),
+            slot: "b".into(),
+            step: UpdateStep::Receive,
+        }),
+        last: Some(UpdateOutcome {
+            version: "0.9.0".into(),
+            from_version: "1.0.0".into(),
+            slot: "b".into(),
+            succeeded: false,
+            reason: "it did not come up".into(),
+        }),
+    };
+    let request = AgentRequest {
+        id: 1,
+        body: AgentBody::UpdateStatus,
+    };
+    check("agent_request_update_status", &request);
+    let body = AgentResponseBody::UpdateStatus(Box::new(status));
+    check("agent_response_update_status", &AgentResponse { id: 1, body });
 }
 
 #[test]

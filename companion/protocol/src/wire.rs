@@ -12,6 +12,7 @@
 //! | `Subscribe` | nothing; resets to end | [`EventFrame`]s for ever |
 //! | `Exec` | [`ExecInput`]s, finishes (end of input) | [`ExecOutput`]s, `Exit` last |
 //! | `Metrics` | nothing; resets to end | nothing: samples come as datagrams ([`MetricsDatagram`]) |
+//! | `Update` | [`UpdateInput`]s, finishes (end of the bundle) | [`UpdateOutput`]s, `Restarting` or `Failed` last |
 //! | `Pair` | nothing | nothing: the [`Welcome`] is in `Opened` |
 //!
 //! A client whose key is not paired may open one `Pair` stream and nothing else. A connection ends with a [`CloseCode`] and a sentence.
@@ -22,6 +23,7 @@ mod exec;
 pub mod frame;
 mod open;
 mod subscribe;
+mod update;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ pub use datagram::{Assembler, MAX_PARTS, MetricsDatagram, Sample, split};
 pub use exec::{ExecInput, ExecOutput};
 pub use open::{ExecCommand, Open, Opened, Welcome};
 pub use subscribe::{Cursor, EventFrame, Start, Topic};
+pub use update::{PendingUpdate, UpdateInput, UpdateOutcome, UpdateOutput, UpdateStatus, UpdateStep};
 
 /// Application protocol name in the TLS handshake (RFC 7301).
 pub const ALPN: &[u8] = b"sis/1";

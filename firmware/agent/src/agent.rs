@@ -13,11 +13,13 @@ use sis_identity::{Identity, IdentityError, TlsError, create_private_dir};
 use sis_protocol::control::EventKind;
 use sis_protocol::pairing::{KeyHash, PairLink, Role};
 use sis_protocol::wire::CloseCode;
+use sis_update::card::Places;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::paired::{Paired, PairedError};
 use crate::source::Source;
 use crate::state::State;
+use crate::update::{self, Updates};
 use crate::{connection, info, local, sampler, stderr};
 
 /// Connections at once, handshakes included.
@@ -44,6 +46,8 @@ pub struct Config {
     pub socket: Option<PathBuf>,
     /// What the board is called; `None`: its host name.
     pub name: Option<String>,
+    /// Where the card that the board was started from is looked at.
+    pub places: Places,
 }
 
 /// Why the agent did not start.
@@ -114,7 +118,8 @@ impl Agent {
         })?;
         let name = config.name.clone().unwrap_or_else(info::host_name);
         let told = source.take_told();
-        let state = Arc::new(State::new(name, identity.key_hash(), listen, source, paired)?);
+        let updates = Updates::new(config.state_dir.join("update"), config.places.clone());
+        let state = Arc::new(State::new(name, identity.key_hash(), listen, source, paired, updates)?);
         state.record(EventKind::AgentStarted {
             software: state.hello().software,
         });
@@ -136,6 +141,7 @@ impl Agent {
             let listener = local::bind(path).map_err(socket_error)?;
             tasks.push(tokio::spawn(local::run(listener, Arc::clone(&state))).abort_handle());
         }
+        tasks.push(tokio::spawn(update::resume(Arc::clone(&state))).abort_handle());
         tasks.push(tokio::spawn(sampler::run(Arc::clone(&state))).abort_handle());
         tasks.push(tokio::spawn(accept(endpoint.clone(), Arc::clone(&state))).abort_handle());
         stderr::info(format_args!("listening on UDP {listen}, key {}", state.key));

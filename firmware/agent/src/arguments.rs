@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use sis_agent::Config;
+use sis_agent::{Config, Places};
 use sis_protocol::pairing::Role;
 use sis_protocol::wire::DEFAULT_PORT;
 
@@ -26,7 +26,7 @@ const SOCKET: &str = "/run/sis/agent.sock";
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    Run(Run),
+    Run(Box<Run>),
     Pair { socket: PathBuf, role: Role },
     List { socket: PathBuf },
     Unpair { socket: PathBuf, client: String },
@@ -77,6 +77,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Action, A
         listen: SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT)),
         socket: Some(SOCKET.into()),
         name: None,
+        places: Places::default(),
     };
     let (mut source, mut control_device, mut is_quiet, mut role) =
         (SourceChoice::Auto, PathBuf::from("/dev/sis"), false, Role::Owner);
@@ -121,12 +122,12 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Action, A
     let socket = config.socket.clone().unwrap_or_else(|| SOCKET.into());
     let mut words = words.into_iter();
     let action = match words.next().as_deref() {
-        None | Some("run") => Action::Run(Run {
+        None | Some("run") => Action::Run(Box::new(Run {
             config,
             source,
             control_device,
             is_quiet,
-        }),
+        })),
         Some("pair") => Action::Pair { socket, role },
         Some("list") => Action::List { socket },
         Some("status") => Action::Status { socket },

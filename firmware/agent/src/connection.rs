@@ -185,6 +185,7 @@ async fn serve_stream(
         Open::Subscribe { topic, start } => streams::subscribe(&mut stream, state, topic, start).await,
         Open::Exec(command) => streams::exec(stream, state, client, command).await,
         Open::Metrics => streams::metrics(&mut stream, connection, state).await,
+        Open::Update { may_downgrade } => streams::update(stream, state, client, may_downgrade).await,
         Open::Pair { .. } => {
             let message = "this key is paired already".to_owned();
             stream

@@ -27,7 +27,9 @@ mod state;
 mod stderr;
 mod streams;
 mod tokens;
+mod update;
 
 pub use agent::{Agent, Config, StartError};
 pub use local::{LocalError, ask_local};
+pub use sis_update::card::Places;
 pub use stderr::set_quiet;

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Action::List { socket } => local(&socket, &json!({"cmd": "list"}), ""),
         Action::Unpair { socket, client } => local(&socket, &json!({"cmd": "unpair", "client": client}), ""),
         Action::Status { socket } => local(&socket, &json!({"cmd": "status"}), ""),
-        Action::Run(run) => start(run),
+        Action::Run(run) => start(*run),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,6 +20,7 @@ use crate::paired::{Client, Paired, PairedError};
 use crate::sampler::Sampler;
 use crate::source::{Source, SourceKind, Told};
 use crate::tokens::{LIFETIME, RedeemError, Tokens};
+use crate::update::Updates;
 
 /// Events kept for clients that come back.
 const EVENTS: usize = 20_000;
@@ -42,6 +43,7 @@ pub(crate) struct State {
     pub(crate) source: Source,
     pub(crate) sampler: Sampler,
     pub(crate) running_commands: AtomicU32,
+    pub(crate) updates: Updates,
     events: Log,
     lines: Log,
     paired: Mutex<Paired>,
@@ -72,6 +74,7 @@ impl State {
         listen: SocketAddr,
         source: Source,
         paired: Paired,
+        updates: Updates,
     ) -> Result<Self, TlsError> {
         Ok(Self {
             name,
@@ -82,6 +85,7 @@ impl State {
             source,
             sampler: Sampler::new(),
             running_commands: AtomicU32::new(0),
+            updates,
             events: Log::new(EVENTS, EVENT_BYTES),
             lines: Log::new(LOG_LINES, LOG_BYTES),
             paired: Mutex::new(paired),

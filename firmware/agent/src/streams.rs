@@ -4,6 +4,7 @@ mod exec;
 mod metrics;
 mod requests;
 mod subscribe;
+mod update;
 
 use minicbor::{Decode, Encode};
 use quinn::{RecvStream, SendStream};
@@ -16,6 +17,7 @@ pub(crate) use exec::{EXEC_PATH, exec};
 pub(crate) use metrics::metrics;
 pub(crate) use requests::requests;
 pub(crate) use subscribe::subscribe;
+pub(crate) use update::update;
 
 /// Why a stream ended early.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Process 1 of the SIS image.
 //!
-//! What it does, in order: mounts the kernel's file systems, names the host, starts the network in the background,
+//! What it does, in order: mounts the kernel's file systems and the data partition, names the host, starts the network in the background,
 //! keeps the agent running, and keeps the `sis>` shell on the console in a session of its own. From then on it reaps
 //! orphans and waits for the signals that BusyBox's `poweroff`, `reboot` and `halt` send to process 1
 //! (SIGUSR2, SIGTERM, SIGUSR1), and for SIGINT, which the kernel sends for ctrl-alt-del.
@@ -8,6 +8,7 @@
 //! Nothing here may end process 1: the kernel would panic. Every failure is a line in the log and the next step.
 #![forbid(unsafe_code)]
 
+mod data;
 mod log;
 mod mounts;
 mod network;
@@ -15,6 +16,7 @@ mod service;
 mod session;
 mod shutdown;
 mod supervisor;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -67,11 +69,19 @@ fn main() -> ExitCode {
 
 /// Process 1. Never returns: when everything else has failed it still reaps.
 fn run(arguments: &[String]) -> ! {
-    let supervisor = supervisor::Supervisor::new();
+    let mut supervisor = supervisor::Supervisor::new();
     let made = mounts::mount_all();
     log::open();
     for line in made {
         log::info(&line);
+    }
+    match data::mount_data() {
+        Some(Ok(line)) => {
+            log::info(&line);
+            supervisor.keep_on_data();
+        }
+        Some(Err(line)) => log::warn(&line),
+        None => {}
     }
     if !arguments.is_empty() {
         log::info(&format!("words from the kernel command line: {}", arguments.join(" ")));

@@ -14,9 +14,13 @@ use rustix::process::{WaitOptions, WaitStatus, wait};
 use crate::log;
 use crate::service::{Service, State};
 use crate::shutdown::{self, Ending};
+use crate::trial::Trial;
 
 const SHELL: &str = "/sbin/sis-shell";
 const AGENT: &str = "/sbin/sis-agent";
+/// Where the agent keeps its things when there is a data partition, and its records of updates below that.
+const AGENT_DATA: &str = "/data/sis";
+const UPDATES: &str = "/data/sis/update";
 const CONSOLE: &str = "/dev/console";
 /// How often to look for dead children on a kernel without signalfd(2).
 const POLL_WITHOUT_SIGNALS: Duration = Duration::from_millis(200);
@@ -25,6 +29,8 @@ const POLL_WITHOUT_SIGNALS: Duration = Duration::from_millis(200);
 pub(crate) struct Supervisor {
     signals: Option<SignalFd>,
     services: Vec<Service>,
+    has_data: bool,
+    trial: Option<Trial>,
 }
 
 impl Supervisor {
@@ -50,7 +56,15 @@ impl Supervisor {
         Self {
             signals,
             services: Vec::new(),
+            has_data: false,
+            trial: None,
         }
+    }
+
+    /// What must outlive the system that runs goes onto the data partition, and an update that is on trial there is watched.
+    pub(crate) fn keep_on_data(&mut self) {
+        self.has_data = true;
+        self.trial = Trial::find(UPDATES);
     }
 
     /// Starts the services and keeps them; ends only by ending the machine.
@@ -60,7 +74,11 @@ impl Supervisor {
         network.is_kept = false;
         self.services.push(network);
         if Path::new(AGENT).exists() {
-            self.services.push(Service::new("agent", &[&own, "--run", AGENT]));
+            let mut command = vec![own.as_str(), "--run", AGENT];
+            if self.has_data {
+                command.extend(["--state-dir", AGENT_DATA]);
+            }
+            self.services.push(Service::new("agent", &command));
         } else {
             log::info(&format!(
                 "{AGENT} is not in this image: no telemetry and no remote control"
@@ -79,6 +97,11 @@ impl Supervisor {
                 }
             }
             self.reap();
+            if let Some(trial) = self.trial.take_if(|trial| trial.left().is_zero())
+                && trial.has_failed()
+            {
+                shutdown::run(Ending::Restart);
+            }
         }
     }
 
@@ -112,7 +135,7 @@ impl Supervisor {
             State::Due(at) => Some(at.saturating_duration_since(now)),
             State::Running { .. } | State::Off => None,
         });
-        let wait = due.min();
+        let wait = due.chain(self.trial.as_ref().map(Trial::left)).min();
         let Some(signals) = &self.signals else {
             std::thread::sleep(wait.unwrap_or(POLL_WITHOUT_SIGNALS).min(POLL_WITHOUT_SIGNALS));
             return;

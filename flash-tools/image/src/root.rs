@@ -148,6 +148,9 @@ pub enum RootError {
     /// The archive could not be written.
     #[error("writing the archive: {0}")]
     Write(#[from] std::io::Error),
+    /// Bytes that are no archive as [`Archive::to_bytes`] makes it.
+    #[error("reading the archive: {0}")]
+    Read(String),
 }
 
 impl RootSpec {
@@ -260,6 +263,27 @@ impl Archive {
         }
     }
 
+    /// As [`Self::add`], in the place of what is there, which goes with everything below it.
+    ///
+    /// # Errors
+    /// A path that is not normal.
+    pub fn replace(&mut self, path: &str, node: Node, mode: u32) -> Result<(), RootError> {
+        if let Some(relative) = path.strip_prefix('/') {
+            let below = format!("{relative}/");
+            self.0.retain(|have, _| have != relative && !have.starts_with(&below));
+        }
+        self.add(path, node, mode)
+    }
+
+    /// What is in it, sorted by path (without its leading slash): a directory comes before what is in it. With the
+    /// permission bits.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Node, u16)> {
+        let permissions = |entry: &Entry| (entry.mode & 0o7777) as u16;
+        self.0
+            .iter()
+            .map(move |(path, entry)| (path.as_str(), &entry.node, permissions(entry)))
+    }
+
     fn add_applets(&mut self, applets: &AppletsSpec, list: &str) -> Result<(), RootError> {
         let missing = || RootError::NoAppletProgram(applets.program.clone());
         let program = applets.program.strip_prefix('/').ok_or_else(missing)?;
@@ -343,5 +367,6 @@ impl Archive {
     }
 }
 
+mod read;
 #[cfg(test)]
 mod tests;

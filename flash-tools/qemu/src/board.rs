@@ -16,6 +16,9 @@ pub struct Board {
     /// A device tree to hand over, where the machine does not make one.
     #[serde(default, rename = "device-tree")]
     pub device_tree: Option<DeviceTree>,
+    /// What is on the boot partition of a card besides these.
+    #[serde(default)]
+    pub card: Card,
     /// How QEMU plays it.
     pub qemu: Qemu,
 }
@@ -44,6 +47,65 @@ pub struct DeviceTree {
     pub member: String,
 }
 
+/// What the partitions that a loader reads hold besides the image and the device tree.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Card {
+    /// What starts the board from a card, and so how it is told which system to start.
+    #[serde(default)]
+    pub loader: Option<Loader>,
+    /// Files of the board's folder `card/`.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Name of the file that the kernel's command line is read from, and what comes before the command line there.
+    #[serde(default)]
+    pub command_line: Option<CommandLine>,
+    /// Words for the kernel that only a start from a card has.
+    #[serde(default)]
+    pub append: Option<String>,
+    /// What is not ours, and the board does not start without.
+    #[serde(default)]
+    pub firmware: Option<Firmware>,
+}
+
+/// See [`Card::loader`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loader {
+    /// U-Boot, by a script: `card/boot.script` of the board's folder.
+    UBoot,
+    /// The Raspberry Pi's bootloader.
+    Autoboot,
+}
+
+/// See [`Card::command_line`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandLine {
+    /// Name of the file.
+    pub file: String,
+    /// Comes first.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// Firmware from a package, or from a folder that a person names.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    /// Debian's package.
+    pub package: String,
+    /// The component of Debian that the package is in.
+    pub component: String,
+    /// Where the package has the files.
+    pub folder: String,
+    /// What the board needs.
+    pub files: Vec<String>,
+    /// What it can do without.
+    #[serde(default)]
+    pub optional: Vec<String>,
+}
+
 /// How QEMU plays the board.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -52,6 +114,9 @@ pub struct Qemu {
     pub machine: String,
     /// Kernel command line.
     pub append: String,
+    /// What starts a system from a card: a file of a package that `cargo sis setup` installs.
+    #[serde(default)]
+    pub loader: Option<PathBuf>,
     /// Arguments that are always there.
     #[serde(default)]
     pub arguments: Vec<String>,
@@ -61,6 +126,9 @@ pub struct Qemu {
     /// `-device` of a disk, if the machine takes any.
     #[serde(default)]
     pub block_device: Option<String>,
+    /// `-device` of the card in the board's slot; a disk's if none is named.
+    #[serde(default)]
+    pub card_device: Option<String>,
     /// What may be changed, with its default.
     #[serde(default)]
     pub settings: Settings,

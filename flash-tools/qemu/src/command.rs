@@ -22,12 +22,17 @@ pub struct Files {
     pub initrd: Option<PathBuf>,
     /// The device tree, for a machine that does not make its own.
     pub device_tree: Option<PathBuf>,
+    /// What starts a system from a disk: then all others count for nothing, and neither does a command line.
+    pub loader: Option<PathBuf>,
 }
 
 impl Files {
     /// Each of them.
     #[must_use]
     pub fn all(&self) -> Vec<&PathBuf> {
+        if let Some(loader) = &self.loader {
+            return vec![loader];
+        }
         [Some(&self.kernel), self.initrd.as_ref(), self.device_tree.as_ref()]
             .into_iter()
             .flatten()
@@ -64,6 +69,8 @@ pub struct Options {
     pub no_network: bool,
     /// Disks, the first one first.
     pub drives: Vec<Drive>,
+    /// The card in the board's slot: before all disks.
+    pub card: Option<Drive>,
     /// A reset ends QEMU.
     pub no_reboot: bool,
     /// Arguments behind all others.
@@ -151,19 +158,23 @@ impl Board {
             add(&["-m", &memory]);
         }
 
-        add(&["-kernel", &files.kernel.to_string_lossy()]);
-        if let Some(initrd) = &files.initrd {
-            add(&["-initrd", &initrd.to_string_lossy()]);
+        if let Some(loader) = &files.loader {
+            add(&["-bios", &loader.to_string_lossy()]);
+        } else {
+            add(&["-kernel", &files.kernel.to_string_lossy()]);
+            if let Some(initrd) = &files.initrd {
+                add(&["-initrd", &initrd.to_string_lossy()]);
+            }
+            if let Some(device_tree) = &files.device_tree {
+                add(&["-dtb", &device_tree.to_string_lossy()]);
+            }
+            let mut append = options.append.clone().unwrap_or_else(|| self.qemu.append.clone());
+            for word in &options.append_more {
+                append.push(' ');
+                append.push_str(word);
+            }
+            add(&["-append", &append]);
         }
-        if let Some(device_tree) = &files.device_tree {
-            add(&["-dtb", &device_tree.to_string_lossy()]);
-        }
-        let mut append = options.append.clone().unwrap_or_else(|| self.qemu.append.clone());
-        for word in &options.append_more {
-            append.push(' ');
-            append.push_str(word);
-        }
-        add(&["-append", &append]);
 
         add(&self.qemu.arguments.iter().map(String::as_str).collect::<Vec<_>>());
         for argument in self.network(options)? {
@@ -213,9 +224,17 @@ impl Board {
     }
 
     fn drives(&self, options: &Options) -> Result<Vec<String>, CommandError> {
+        let card = match (
+            &options.card,
+            self.qemu.card_device.as_ref().or(self.qemu.block_device.as_ref()),
+        ) {
+            (None, _) => Vec::new(),
+            (Some(card), Some(device)) => card.arguments("card", device).to_vec(),
+            (Some(_), None) => return Err(CommandError::NoDisks(self.name.clone())),
+        };
         let Some(device) = &self.qemu.block_device else {
             return if options.drives.is_empty() {
-                Ok(Vec::new())
+                Ok(card)
             } else {
                 Err(CommandError::NoDisks(self.name.clone()))
             };
@@ -224,7 +243,8 @@ impl Board {
         // (hw/arm/virt.c, create_virtio_devices): the last on the line is vda.
         let numbered = options.drives.iter().enumerate().rev();
         Ok(numbered
-            .flat_map(|(number, drive)| drive.arguments(number, device))
+            .flat_map(|(number, drive)| drive.arguments(&format!("disk{number}"), device))
+            .chain(card)
             .collect())
     }
 

@@ -55,12 +55,12 @@ impl Drive {
         self
     }
 
-    /// QEMU's arguments for it as disk `number` on a device of type `device`.
-    pub(crate) fn arguments(&self, number: usize, device: &str) -> [String; 4] {
+    /// QEMU's arguments for it as `name` on a device of type `device`.
+    pub(crate) fn arguments(&self, name: &str, device: &str) -> [String; 4] {
         // A comma in a value is doubled (QEMU's manual, -drive).
         let file = self.file.replace(',', ",,");
-        let mut drive = format!("if=none,id=disk{number},file={file},format={}", self.format);
-        let mut device = format!("{device},drive=disk{number}");
+        let mut drive = format!("if=none,id={name},file={file},format={}", self.format);
+        let mut device = format!("{device},drive={name}");
         for (line, options) in [(&mut drive, &self.drive_options), (&mut device, &self.device_options)] {
             for option in options {
                 line.push(',');

@@ -14,12 +14,17 @@ pub(crate) struct Source {
 impl Source {
     /// A deb822 stanza (sources.list(5)) for another suite of this archive.
     pub(crate) fn for_suite(&self, suite: &str) -> String {
+        self.stanza(suite, "main")
+    }
+
+    /// A deb822 stanza for a component of a suite of this archive.
+    pub(crate) fn stanza(&self, suite: &str, component: &str) -> String {
         let signed_by = self
             .signed_by
             .as_ref()
             .map_or_else(String::new, |key| format!("Signed-By: {key}\n"));
         format!(
-            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\n{signed_by}",
+            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: {component}\n{signed_by}",
             self.uris.join(" ")
         )
     }
@@ -146,6 +151,11 @@ mod tests {
             source.for_suite("x-backports"),
             "Types: deb\nURIs: http://a.example/debian\nSuites: x-backports\nComponents: main\n\
              Signed-By: /usr/share/keyrings/k.gpg\n"
+        );
+        assert!(
+            source
+                .stanza("x", "non-free")
+                .contains("Suites: x\nComponents: non-free\nSigned-By: ")
         );
         assert!(has_suite(&sources, "x-updates") && !has_suite(&sources, "x-backports"));
     }

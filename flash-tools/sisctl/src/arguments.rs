@@ -1,7 +1,13 @@
 //! The command line.
 
+mod image;
+mod update;
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+
+pub(crate) use image::Image;
+pub(crate) use update::Update;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -32,6 +38,10 @@ pub(crate) enum Action {
     Build(Build),
     /// Write an image onto a card; without a device list the candidates
     Flash(Flash),
+    /// Make the image of a board's card (built first): partitions, block map, signed manifest
+    Image(Image),
+    /// Send a signed update to a running board, which tries it and falls back by itself; without one say what runs there
+    Update(Update),
     /// Boot a board under QEMU (built first) with this terminal as its console
     Run(Run),
     /// Attach this terminal to a running board's console; Ctrl-] leaves
@@ -131,6 +141,12 @@ pub(crate) struct Up {
     /// The board's name (a folder of boards/)
     #[arg(default_value = "qemu-virt")]
     pub(crate) board: String,
+    /// Start with an empty disk: what the board keeps, its key included, is forgotten
+    #[arg(long, conflicts_with = "diskless")]
+    pub(crate) fresh: bool,
+    /// Boot the kernel and a root in memory, without a disk: nothing is kept
+    #[arg(long)]
+    pub(crate) diskless: bool,
     /// Leave the board running at the end (as without a terminal)
     #[arg(long)]
     pub(crate) detach: bool,
@@ -440,6 +456,9 @@ pub(crate) struct Run {
     /// A disk: the file's bytes (of a .qcow2 file, the disk in it); may be given several times, the first is vda
     #[arg(long, value_name = "FILE")]
     pub(crate) drive: Vec<PathBuf>,
+    /// The card in the board's slot, an image of `cargo sis image`: the board starts from it, as its loader does
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "append"])]
+    pub(crate) card: Option<PathBuf>,
     /// Count instructions: one is one nanosecond, the same on every run
     #[arg(long)]
     pub(crate) icount: bool,

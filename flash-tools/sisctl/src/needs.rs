@@ -82,8 +82,14 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Need> {
             remedy: Remedy::Package("git"),
         },
         Need {
+            name: "U-Boot for QEMU",
+            why: "starts QEMU's virt machine from a card",
+            state: exists("/usr/lib/u-boot/qemu_arm64/u-boot.bin"),
+            remedy: Remedy::Package("u-boot-qemu"),
+        },
+        Need {
             name: "e2fsprogs",
-            why: "makes and checks the file systems that cargo sis test reads and writes",
+            why: "makes the file systems of cards, and checks those that cargo sis test writes",
             state: exists("/usr/sbin/debugfs"),
             remedy: Remedy::Package("e2fsprogs"),
         },
@@ -110,6 +116,18 @@ pub(crate) fn all(workspace: &Workspace) -> Vec<Need> {
             why: "makes the partition tables that cargo sis test has read",
             state: exists("/usr/sbin/sgdisk"),
             remedy: Remedy::Package("gdisk"),
+        },
+        Need {
+            name: "dosfstools",
+            why: "checks the boot partitions that cargo sis test makes",
+            state: exists("/usr/sbin/fsck.fat"),
+            remedy: Remedy::Package("dosfstools"),
+        },
+        Need {
+            name: "mtools",
+            why: "reads the boot partitions that cargo sis test makes",
+            state: program("mcopy", "--version"),
+            remedy: Remedy::Package("mtools"),
         },
         Need {
             name: "Debian's arm64 packages",

@@ -65,6 +65,11 @@ impl Workspace {
         self.output().join("cache")
     }
 
+    /// Keys of this workspace's own.
+    pub(crate) fn keys_folder(&self) -> PathBuf {
+        self.output().join("keys")
+    }
+
     /// State of a running `board`.
     pub(crate) fn run_folder(&self, board: &str) -> PathBuf {
         self.output().join("run").join(board)

@@ -30,6 +30,8 @@ pub struct Board {
     machine: Machine,
     _slot: Slot,
     expects_panic: bool,
+    /// A loader comes before the kernel, and says things that look like a prompt.
+    has_loader: bool,
     /// A failure has told of the crash already.
     has_told: Cell<bool>,
     markers: Vec<usize>,
@@ -39,12 +41,13 @@ pub struct Board {
 }
 
 impl Board {
-    pub(crate) fn new(machine: Machine, console: Console, slot: Slot, expects_panic: bool) -> Self {
+    pub(crate) fn new(machine: Machine, console: Console, slot: Slot, expects_panic: bool, has_loader: bool) -> Self {
         Self {
             console,
             machine,
             _slot: slot,
             expects_panic,
+            has_loader,
             has_told: Cell::new(false),
             markers: Vec::new(),
             metrics: BTreeMap::new(),
@@ -58,6 +61,9 @@ impl Board {
     /// # Errors
     /// A crash, the machine's end, or time running out.
     pub fn wait_shell(&mut self) -> Result<()> {
+        if let (true, Some(last)) = (self.has_loader, BOOT_MARKERS.last()) {
+            self.expect(&regex::escape(last), BOOT_TIMEOUT)?;
+        }
         self.console
             .wait_prompt(scaled(BOOT_TIMEOUT))
             .map_err(|error| self.failure(format_args!("no prompt: {error}")))

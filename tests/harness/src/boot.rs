@@ -123,6 +123,13 @@ impl Boot {
         self
     }
 
+    /// The card in the board's slot. Where QEMU has a loader for the board, it starts the system that is on the card, and a
+    /// kernel, a command line and an initramfs count for nothing.
+    pub fn card(mut self, drive: Drive) -> Self {
+        self.options.card = Some(drive);
+        self
+    }
+
     /// No network card.
     pub fn no_network(mut self) -> Self {
         self.options.no_network = true;
@@ -186,6 +193,7 @@ impl Boot {
                 .unwrap_or_else(|| built.join(&description.image.file)),
             initrd: initrd(base, &self.overlays, &folder)?,
             device_tree: description.device_tree.as_ref().map(|tree| built.join(&tree.file)),
+            loader: self.options.card.as_ref().and(description.qemu.loader.clone()),
         };
         for file in files.all() {
             if !file.is_file() {
@@ -201,7 +209,13 @@ impl Boot {
             console.tolerate_panic();
         }
         machine.qmp().and_then(|mut qmp| qmp.resume()).map_err(Failure::new)?;
-        Ok(Board::new(machine, console, slot, self.tolerates_panic))
+        Ok(Board::new(
+            machine,
+            console,
+            slot,
+            self.tolerates_panic,
+            files.loader.is_some(),
+        ))
     }
 }
 

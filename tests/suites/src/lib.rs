@@ -6,6 +6,7 @@
 
 pub mod aioquic;
 pub mod busybox;
+pub mod cards;
 pub mod crates;
 pub mod disks;
 pub mod paired;

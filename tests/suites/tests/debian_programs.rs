@@ -6,7 +6,7 @@ use std::process::Command;
 
 use sis_harness::{
     Archive, Board, Boot, Failure, Node, Result, SECOND, Wanted, add_disk_modules, archive_of, debian_tree,
-    linux_kernel,
+    linux_kernel, workspace,
 };
 use sis_suites::disks::{assert_clean, tool};
 use sis_suites::{VIRT, power_off, run_checks, to_shell, virt};
@@ -90,7 +90,8 @@ fn mounted(boot: Boot, commands: &[String], image: &Path) -> Result<Board> {
 
 /// The programs run from the disk and write to it; the power is cut; all of it is there, and the disk is sound.
 fn survives(kernel: &str, boot: impl Fn() -> Result<(Boot, Vec<String>)>) -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("sis-debian-{kernel}-{}", std::process::id()));
+    // Beside the programs: links to them are made there.
+    let folder = workspace().join(format!("target/sis/disks/debian-{kernel}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(Failure::new)?;
     let image = disk(&folder)?;
     let inside = "chroot /mnt /bin/busybox";

@@ -23,7 +23,7 @@ pub enum Role {
     /// Decides approvals, sets modes, runs commands.
     #[n(2)]
     Operator,
-    /// Pairs and unpairs, ends and restarts the board.
+    /// Pairs and unpairs, ends, restarts and updates the board.
     #[n(3)]
     Owner,
 }
@@ -37,7 +37,7 @@ pub enum Permission {
     Decide,
     /// Commands on the board.
     Execute,
-    /// Power, pairing.
+    /// Power, pairing, updates.
     Administer,
 }
 
@@ -117,6 +117,7 @@ impl Guarded for Open {
             Self::Unknown | Self::Hello(_) | Self::Requests | Self::Pair { .. } => None,
             Self::Subscribe { .. } | Self::Metrics => Some(Permission::Observe),
             Self::Exec(_) => Some(Permission::Execute),
+            Self::Update { .. } => Some(Permission::Administer),
         }
     }
 }
@@ -126,7 +127,7 @@ impl Guarded for AgentBody {
         match self {
             Self::Unknown => None,
             Self::Control(body) => body.needs(),
-            Self::Info => Some(Permission::Observe),
+            Self::Info | Self::UpdateStatus => Some(Permission::Observe),
             Self::Power(_) | Self::PairedClients | Self::Unpair(_) | Self::NewPairing(_) => {
                 Some(Permission::Administer)
             }

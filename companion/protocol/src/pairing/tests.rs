@@ -73,6 +73,7 @@ fn table() -> Vec<(AgentBody, Role)> {
         control(RequestBody::MemQueryMode { on: None }, Role::Viewer),
         control(RequestBody::AutonomyStatus, Role::Viewer),
         (AgentBody::Info, Role::Viewer),
+        (AgentBody::UpdateStatus, Role::Viewer),
         control(RequestBody::MemApprovalMode { on: Some(false) }, Role::Operator),
         control(RequestBody::MemQueryMode { on: Some(true) }, Role::Operator),
         control(
@@ -125,6 +126,9 @@ fn streams_need_roles_too() {
     ] {
         assert_eq!(required(Role::Viewer, &open), Ok(()));
     }
+    let update = Open::Update { may_downgrade: false };
+    assert_eq!(required(Role::Operator, &update), Err(Permission::Administer));
+    assert_eq!(required(Role::Owner, &update), Ok(()));
     assert_eq!(Open::Unknown.needs(), None);
 }
 

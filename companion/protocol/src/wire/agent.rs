@@ -8,6 +8,7 @@ use minicbor::{Decode, Encode};
 use crate::codec::{self, Unknown, open_enum};
 use crate::control::{Failure, RequestBody, ResponseBody};
 use crate::pairing::{KeyHash, Role};
+use crate::wire::UpdateStatus;
 
 /// One question or command.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -54,6 +55,9 @@ pub enum AgentBody {
     /// Makes a pairing link for another client.
     #[n(6)]
     NewPairing(#[n(0)] Role),
+    /// [`UpdateStatus`].
+    #[n(7)]
+    UpdateStatus,
 }
 
 impl Unknown for AgentBody {
@@ -121,6 +125,9 @@ pub enum AgentResponseBody {
     /// To [`AgentBody::NewPairing`]: the text of a [`crate::pairing::PairLink`].
     #[n(6)]
     PairingLink(#[n(0)] String),
+    /// To [`AgentBody::UpdateStatus`].
+    #[n(7)]
+    UpdateStatus(#[n(0)] Box<UpdateStatus>),
 }
 
 impl Unknown for AgentResponseBody {

@@ -56,6 +56,14 @@ pub enum Open {
         #[n(2)]
         hello: Hello,
     },
+    /// An update: a bundle for the system that does not run. The board starts it once it is written.
+    #[n(7)]
+    Update {
+        /// Whether a version that is older than what runs is taken too.
+        #[n(0)]
+        #[cbor(default)]
+        may_downgrade: bool,
+    },
 }
 
 impl Unknown for Open {

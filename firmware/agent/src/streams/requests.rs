@@ -39,6 +39,10 @@ async fn answer(state: &Arc<State>, client: &Client, body: AgentBody) -> AgentRe
             Ok(()) => AgentResponseBody::Done,
             Err(failure) => AgentResponseBody::Error(failure),
         },
+        AgentBody::UpdateStatus => match state.updates.status() {
+            Ok(status) => AgentResponseBody::UpdateStatus(Box::new(status)),
+            Err(why) => error(ErrorCode::Unavailable, why.to_string()),
+        },
         AgentBody::PairedClients => {
             let to_wire = |(client, connected): (Client, bool)| PairedClient {
                 key: client.key,

@@ -78,6 +78,7 @@ pub(crate) fn config(directory: &TempDir, listen: SocketAddr) -> Config {
         listen,
         socket,
         name: Some("test-board".to_owned()),
+        places: sis_agent::Places::default(),
     }
 }
 

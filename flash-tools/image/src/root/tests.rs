@@ -125,3 +125,48 @@ fn a_link_to_an_applet_that_is_not_there_is_refused() {
     });
     assert!(matches!(refused, Err(RootError::NoApplet { applet, .. }) if applet == "emacs"));
 }
+
+#[test]
+fn an_archive_that_is_read_again_is_the_same() {
+    let bytes = RootSpec::parse(SPEC).expect("parses").archive(fetch).expect("is made");
+    let archive = Archive::parse(&bytes).expect("is read");
+    assert!(
+        archive
+            .entries()
+            .any(|(path, node, mode)| { path == "console" && *node == Node::Character([5, 1]) && mode == 0o600 })
+    );
+    assert_eq!(archive.to_bytes().expect("is made"), bytes);
+}
+
+#[test]
+fn what_is_no_archive_of_ours_is_refused() {
+    let bytes = RootSpec::parse(SPEC).expect("parses").archive(fetch).expect("is made");
+    for end in [0, 50, 200, bytes.len() / 2] {
+        assert!(
+            matches!(Archive::parse(&bytes[..end]), Err(RootError::Read(_))),
+            "cut at {end}"
+        );
+    }
+    let other = |mode: u32, name: &str| {
+        let mut out = Vec::new();
+        let writer = cpio::newc::Builder::new(name).mode(mode).uid(7).write(&mut out, 0);
+        writer.finish().expect("ends");
+        cpio::newc::trailer(&mut out).expect("ends");
+        Archive::parse(&out)
+    };
+    assert!(matches!(other(0o100_644, "x"), Err(RootError::Read(_))));
+}
+
+#[test]
+fn what_replaces_a_folder_takes_all_of_it_and_nothing_beside() {
+    let mut archive = Archive::default();
+    for path in ["/a", "/a/b", "/ab"] {
+        archive.add(path, Node::Directory, 0o755).expect("a good entry");
+    }
+    archive
+        .replace("/a", Node::Link("ab".into()), 0o777)
+        .expect("a good entry");
+    let left: Vec<_> = archive.entries().map(|(path, _, _)| path.to_owned()).collect();
+    assert_eq!(left, ["a", "ab"]);
+    assert!(archive.replace("a", Node::Directory, 0o755).is_err());
+}

@@ -14,6 +14,7 @@ fn files() -> Files {
         kernel: "/k".into(),
         initrd: Some("/i".into()),
         device_tree: None,
+        loader: None,
     }
 }
 
@@ -89,6 +90,7 @@ fn the_pi_takes_its_device_tree_and_refuses_what_its_machine_fixes() {
     let pi = board("rpi4");
     let files = Files {
         device_tree: Some("/dtb".into()),
+        loader: None,
         ..files()
     };
     let line = pi.command(&files, &Options::default()).expect("is possible").join(" ");

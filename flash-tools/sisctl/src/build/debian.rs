@@ -1,6 +1,8 @@
-//! Files of Debian's arm64 packages: fetched by the machine's own apt, which checks their signatures, and kept.
+//! Files of Debian's packages: fetched by the machine's own apt, which checks their signatures, and kept.
 
+use crate::apt;
 use crate::failure::{Exit, Failure, OrFail, Outcome};
+use crate::needs;
 use crate::report::Step;
 use sis_image::manifest::{PackageRecord, sha256_hex};
 use std::collections::BTreeMap;
@@ -15,7 +17,27 @@ const ARCHITECTURE: &str = "arm64";
 pub(super) struct Packages {
     cache: PathBuf,
     refresh: bool,
+    origin: Origin,
     used: BTreeMap<String, PackageRecord>,
+}
+
+/// Where packages come from.
+#[derive(Debug)]
+enum Origin {
+    /// What the machine's apt knows, for arm64.
+    Arm64,
+    /// A component of the machine's release that its apt need not know: apt gets lists of our own. For packages of all
+    /// architectures.
+    Component(String),
+}
+
+impl Origin {
+    const fn architecture(&self) -> &'static str {
+        match self {
+            Self::Arm64 => ARCHITECTURE,
+            Self::Component(_) => "all",
+        }
+    }
 }
 
 /// A package in the cache.
@@ -30,7 +52,16 @@ impl Packages {
         Self {
             cache,
             refresh,
+            origin: Origin::Arm64,
             used: BTreeMap::new(),
+        }
+    }
+
+    /// Packages of all architectures in a component of Debian, such as `non-free-firmware`.
+    pub(super) fn of_component(cache: PathBuf, refresh: bool, component: &str) -> Self {
+        Self {
+            origin: Origin::Component(component.into()),
+            ..Self::new(cache, refresh)
         }
     }
 
@@ -56,6 +87,14 @@ impl Packages {
         Ok(bytes)
     }
 
+    /// The bytes of `member` of `package` itself; `None` when it has none.
+    pub(super) fn optional_member(&mut self, package: &str, member: &str, step: &Step) -> Outcome<Option<Vec<u8>>> {
+        let file = self.package(package, step)?;
+        let bytes = extract(&file.path, member)?;
+        self.record(file)?;
+        Ok(bytes)
+    }
+
     fn record(&mut self, package: PackageFile) -> Outcome<()> {
         let file = &package.path;
         let name = field(file, "Package")?;
@@ -71,18 +110,24 @@ impl Packages {
 
     /// The package's file, from the cache when its digest is still what it was when it came.
     fn package(&self, name: &str, step: &Step) -> Outcome<PackageFile> {
-        let folder = self.cache.join(format!("{name}_{ARCHITECTURE}"));
+        let architecture = self.origin.architecture();
+        let folder = self.cache.join(format!("{name}_{architecture}"));
         if !self.refresh
             && let Some(file) = cached(&folder)
         {
             return Ok(file);
         }
-        step.now(format!("fetching {name}:{ARCHITECTURE}"));
+        step.now(format!("fetching {name}:{architecture}"));
         // apt writes into the current folder; a fresh one, so that what appears is what was fetched.
         let fresh = self.cache.join(format!(".{name}.{}", std::process::id()));
         let _ = fs::remove_dir_all(&fresh);
         fs::create_dir_all(&fresh).or_fail("build.package")?;
-        let result = download(name, &fresh);
+        let result = match &self.origin {
+            Origin::Arm64 => download(&format!("{name}:{ARCHITECTURE}"), &[], &fresh),
+            Origin::Component(component) => {
+                lists(&self.cache, component).and_then(|options| download(name, &options, &fresh))
+            }
+        };
         let moved = result.and_then(|file| {
             let digest = sha256_hex(&fs::read(&file).or_fail("build.package")?);
             fs::write(file.with_extension("deb.sha256"), digest).or_fail("build.package")?;
@@ -118,27 +163,66 @@ fn only_package(folder: &Path) -> Option<PathBuf> {
     files.find(|path| path.extension().is_some_and(|extension| extension == "deb"))
 }
 
-fn download(name: &str, into: &Path) -> Outcome<PathBuf> {
+/// What apt is told always: as root it would fetch as `_apt`, who may not write here.
+const AS_OURSELVES: [&str; 3] = ["-q", "-o", "APT::Sandbox::User=root"];
+
+/// Has apt fetch lists of a component into a folder of ours, and answers the options that make it use them. Neither the
+/// machine's lists nor its sources are touched, and no rights are needed.
+fn lists(cache: &Path, component: &str) -> Outcome<Vec<String>> {
+    let codename = needs::os_release("VERSION_CODENAME").unwrap_or_default();
+    let sources = apt::sources();
+    let Some(source) = apt::of_release(&sources, &codename) else {
+        return Err(Failure::new(
+            "build.package",
+            "apt has no source of Debian's release to derive another from",
+        )
+        .exit(Exit::Missing));
+    };
+    let folder = std::path::absolute(cache.join(format!("apt-{component}"))).or_fail("build.package")?;
+    for part in ["lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(folder.join(part)).or_fail("build.package")?;
+    }
+    let stanza = format!("{}Architectures: {ARCHITECTURE}\n", source.stanza(&codename, component));
+    let list = folder.join("component.sources");
+    fs::write(&list, stanza).or_fail("build.package")?;
+    let mut options = Vec::new();
+    for (name, value) in [
+        ("Dir::Etc::sourcelist", list.display().to_string()),
+        ("Dir::Etc::sourceparts", "/dev/null".into()),
+        ("Dir::State::lists", folder.join("lists").display().to_string()),
+        ("Dir::Cache", folder.join("cache").display().to_string()),
+        ("Acquire::Languages", "none".into()),
+    ] {
+        options.extend(["-o".into(), format!("{name}={value}")]);
+    }
+    // A failed update leaves the old lists, and says so in warnings alone.
+    let strict = ["-o", "APT::Update::Error-Mode=any", "update"];
+    let output = run(Command::new("apt-get").args(AS_OURSELVES).args(&options).args(strict))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::new(
+            "build.package",
+            format_args!("apt could not fetch the list of {component}: {}", said.trim()),
+        )
+        .exit(Exit::Missing));
+    }
+    Ok(options)
+}
+
+fn download(package: &str, options: &[String], into: &Path) -> Outcome<PathBuf> {
     let mut command = Command::new("apt-get");
-    // As root apt would fetch as `_apt`, who may not write here.
-    command.args([
-        "-q",
-        "-o",
-        "APT::Sandbox::User=root",
-        "download",
-        &format!("{name}:{ARCHITECTURE}"),
-    ]);
+    command.args(AS_OURSELVES).args(options).args(["download", package]);
     let output = run(command.current_dir(into))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(Failure::new(
             "build.package",
-            format_args!("apt could not fetch {name}:{ARCHITECTURE}: {}", said.trim()),
+            format_args!("apt could not fetch {package}: {}", said.trim()),
         )
         .exit(Exit::Missing)
         .fix("cargo sis setup (it makes arm64 packages known to apt)"));
     }
-    only_package(into).ok_or_else(|| Failure::new("build.package", format_args!("apt fetched nothing for {name}")))
+    only_package(into).ok_or_else(|| Failure::new("build.package", format_args!("apt fetched nothing for {package}")))
 }
 
 fn field(file: &Path, name: &str) -> Outcome<String> {

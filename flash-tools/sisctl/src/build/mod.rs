@@ -1,7 +1,10 @@
 //! `sisctl build`: from sources to what a board boots.
 
+pub(crate) mod card;
 mod compile;
 mod debian;
+pub(crate) mod disk;
+mod firmware;
 
 use crate::failure::{Exit, Failure, OrFail, Outcome};
 use crate::report::Report;
@@ -39,6 +42,7 @@ pub(crate) fn files(workspace: &Workspace, board: &Board) -> Files {
         kernel: folder.join(&board.image.file),
         initrd: Some(folder.join("initramfs.cpio")),
         device_tree: board.device_tree.as_ref().map(|tree| folder.join(&tree.file)),
+        loader: None,
     }
 }
 

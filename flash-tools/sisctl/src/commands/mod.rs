@@ -9,6 +9,7 @@ mod down;
 mod exec;
 mod flash;
 mod fuzz;
+mod image;
 mod logs;
 mod memory;
 mod metrics;
@@ -20,6 +21,7 @@ mod soak;
 mod status;
 mod test;
 mod up;
+mod update;
 mod watch;
 
 use crate::arguments::{Action, Arguments};
@@ -44,7 +46,9 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     };
     match arguments.command {
         Action::Build(wishes) => build::run(&context, &wishes),
+        Action::Update(wishes) => update::run(&context, &wishes),
         Action::Flash(wishes) => flash::run(&context, &wishes),
+        Action::Image(wishes) => image::run(&context, &wishes),
         Action::Run(wishes) => run::run(&context, &wishes),
         Action::Console(which) => console::run(&context, which.board.as_deref()),
         Action::Down(which) => down::run(&context, which.board.as_deref()),

@@ -7,6 +7,8 @@ use crate::build::{self, Wishes};
 use crate::failure::{Exit, Failure, OrFail, Outcome};
 use crate::run_state::{Process, RunState};
 use crate::terminal::{self, Left};
+use sis_image::card::layout::Layout;
+use sis_image::card::start::as_firmware;
 use sis_qemu::machine::StartError;
 use sis_qemu::{Board, Drive, Files, Machine, Options};
 use std::fs::File;
@@ -17,6 +19,9 @@ use std::time::{Duration, Instant, SystemTime};
 /// How long a supervisor may take until its board runs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const SUPERVISOR_LOG: &str = "supervisor.log";
+/// What was taken from a card, in the run's folder.
+const CARD_KERNEL: &str = "card-kernel";
+const CARD_TREE: &str = "card-device-tree";
 /// Made when a bound board is to outlive the process that it is bound to.
 const KEEP_FILE: &str = "keep";
 
@@ -57,12 +62,15 @@ fn refuse_second(context: &Context, board: &Board) -> Outcome<()> {
 
 /// Builds, unless told not to.
 fn make_ready(context: &Context, board: &Board, wishes: &Run) -> Outcome<()> {
-    if !wishes.no_build && wishes.kernel.is_none() {
+    if !wishes.no_build && wishes.kernel.is_none() && wishes.card.is_none() {
         let what = Wishes {
             checked: wishes.checked,
             refresh: false,
         };
         build::build(&context.workspace, board, &what, &context.report)?;
+    }
+    if wishes.card.is_some() && board.qemu.loader.is_none() {
+        return Ok(());
     }
     for file in files(context, board, wishes)?.all() {
         if !file.is_file() {
@@ -76,6 +84,17 @@ fn make_ready(context: &Context, board: &Board, wishes: &Run) -> Outcome<()> {
 fn files(context: &Context, board: &Board, wishes: &Run) -> Outcome<Files> {
     let absolute = |path: &PathBuf| std::path::absolute(path).or_fail("run.path");
     let mut files = build::files(&context.workspace, board);
+    if wishes.card.is_some() {
+        match &board.qemu.loader {
+            Some(loader) => files.loader = Some(loader.clone()),
+            None => {
+                let folder = context.workspace.run_folder(&board.name);
+                files.kernel = folder.join(CARD_KERNEL);
+                files.device_tree = Some(folder.join(CARD_TREE));
+                files.initrd = None;
+            }
+        }
+    }
     if let Some(kernel) = &wishes.kernel {
         files.kernel = absolute(kernel)?;
         files.initrd = None;
@@ -103,10 +122,24 @@ fn options(board: &Board, wishes: &Run) -> Outcome<Options> {
         gdb: wishes.gdb,
         agent_port,
         no_reboot: wishes.no_reboot,
+        card: wishes.card.as_deref().map(drive).transpose()?,
         drives: wishes.drive.iter().map(|file| drive(file)).collect::<Outcome<_>>()?,
         extra: wishes.qemu.clone(),
         ..Options::default()
     })
+}
+
+/// QEMU runs no firmware of the Pi's: takes from the card what that would start, and answers the command line.
+fn play_firmware(board: &Board, card: &Path, run_folder: &Path) -> Outcome<String> {
+    let bytes = std::fs::metadata(card)
+        .map_err(|error| Failure::new("run.card", format_args!("{}: {error}", card.display())))?
+        .len();
+    let layout = Layout::new(&board.name, bytes).or_fail("run.card")?;
+    let start = as_firmware(card, &layout, false).or_fail("run.card")?;
+    std::fs::create_dir_all(run_folder).or_fail("run.folder")?;
+    std::fs::write(run_folder.join(CARD_KERNEL), start.kernel).or_fail("run.card")?;
+    std::fs::write(run_folder.join(CARD_TREE), start.device_tree).or_fail("run.card")?;
+    Ok(start.command_line)
 }
 
 fn drive(file: &Path) -> Outcome<Drive> {
@@ -121,7 +154,10 @@ fn drive(file: &Path) -> Outcome<Drive> {
 /// Starts QEMU (stopped) and writes down that it runs.
 fn start(context: &Context, board: &Board, wishes: &Run) -> Outcome<Machine> {
     let run_folder = context.workspace.run_folder(&board.name);
-    let options = options(board, wishes)?;
+    let mut options = options(board, wishes)?;
+    if let Some(card) = wishes.card.as_ref().filter(|_| board.qemu.loader.is_none()) {
+        options.append = Some(play_firmware(board, card, &run_folder)?);
+    }
     let files = files(context, board, wishes)?;
     let usage = |error| Failure::new("run.options", error).exit(Exit::Usage);
     let command = board.command(&files, &options).map_err(usage)?;
@@ -273,6 +309,7 @@ impl Run {
         option("cpu", self.cpu.clone());
         option("append", self.append.clone());
         option("initrd", self.initrd.as_ref().and_then(|path| absolute_text(path)));
+        option("card", self.card.as_ref().and_then(|path| absolute_text(path)));
         option("kernel", self.kernel.as_ref().and_then(|path| absolute_text(path)));
         option("gdb", self.gdb.map(|value| value.to_string()));
         option("bound", self.bound.clone());
@@ -283,6 +320,9 @@ impl Run {
             (self.no_reboot, "--no-reboot"),
         ] {
             words.extend(is_set.then(|| word.to_owned()));
+        }
+        for file in self.drive.iter().filter_map(|path| absolute_text(path)) {
+            words.push(format!("--drive={file}"));
         }
         if !self.qemu.is_empty() {
             words.push("--".into());

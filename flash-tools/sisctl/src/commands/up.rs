@@ -2,7 +2,7 @@
 
 use super::{Context, down, pair, print_json, run as boot, setup, status, watch};
 use crate::arguments::{Run, Up};
-use crate::build::{self, Wishes};
+use crate::build::{self, Wishes, disk};
 use crate::failure::{Exit, Failure, OrFail, Outcome};
 use crate::link;
 use crate::report::Step;
@@ -13,7 +13,7 @@ use sis_qemu::lines::BOOT_MARKERS;
 use sis_qemu::{Event, LineParser};
 use std::fs::File;
 use std::io::{IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -42,8 +42,13 @@ pub(crate) fn run(context: &Context, wishes: &Up) -> Outcome {
                 refresh: false,
             };
             build::build(&context.workspace, &board, &what, &context.report)?;
+            let card = if wishes.diskless {
+                None
+            } else {
+                Some(disk::ready(&context.workspace, &board, wishes.fresh, &context.report)?)
+            };
             let step = context.report.step("start");
-            let state = boot::start_headless(context, &run_wishes(wishes)?)?;
+            let state = boot::start_headless(context, &run_wishes(wishes, card)?)?;
             step.done(format_args!("process {}", state.qemu.pid));
             guard.state = Some(state.clone());
             state
@@ -88,7 +93,7 @@ fn without_network(context: &Context, state: &RunState, guard: Guard<'_>, reason
 }
 
 /// Bound to this process: however it ends, the board ends too, until [`Guard::keep`] says otherwise.
-fn run_wishes(wishes: &Up) -> Outcome<Run> {
+fn run_wishes(wishes: &Up, card: Option<PathBuf>) -> Outcome<Run> {
     let us =
         Process::of(std::process::id()).ok_or_else(|| Failure::new("up.self", "/proc does not show this process"))?;
     Ok(Run {
@@ -97,6 +102,7 @@ fn run_wishes(wishes: &Up) -> Outcome<Run> {
         smp: wishes.smp,
         mem: wishes.mem.clone(),
         bound: Some(us.to_string()),
+        card,
         ..Run::default()
     })
 }
