@@ -44,6 +44,9 @@ pub fn main(info: BootInfo) -> ! {
         Err(e) => panic!("interrupt controller: {e}"),
     }
     set_power(&info);
+    if let Some(mailbox) = mailbox {
+        firmware::set_restart_argument_taker(mailbox);
+    }
     let platform = Platform {
         name: String::from(info.fdt.root().str("model").unwrap_or("Raspberry Pi 4")),
         console,

@@ -10,7 +10,8 @@
 use core::fmt;
 
 use sis_hal::{
-    BusAddr, Clock, DmaBuffer, MacAddr, OutOfRange, Registers, TemperatureError, TemperatureSensor, Timeout, wait_until,
+    BusAddr, Clock, DmaBuffer, MacAddr, OutOfRange, PowerError, Registers, RestartArgument, TemperatureError,
+    TemperatureSensor, Timeout, wait_until,
 };
 use tock_registers::register_bitfields;
 
@@ -74,6 +75,7 @@ mod tag {
     pub(super) const CLOCK_RATE: u32 = 0x0003_0002;
     pub(super) const TEMPERATURE: u32 = 0x0003_0006;
     pub(super) const THROTTLED: u32 = 0x0003_0046;
+    pub(super) const SET_REBOOT_FLAGS: u32 = 0x0003_8064;
     pub(super) const SET_POWER_STATE: u32 = 0x0002_8001;
     pub(super) const SET_GPIO_STATE: u32 = 0x0003_8041;
     pub(super) const ALLOCATE_BUFFER: u32 = 0x0004_0001;
@@ -442,6 +444,21 @@ impl<R: Registers, B: DmaBuffer, K: Clock> Mailbox<R, B, K> {
             [0, _] => Ok(()),
             [status, _] => Err(MailboxError::Refused(status)),
         }
+    }
+}
+
+/// In the flags of the next restart: the bootloader tries the other boot partition (Raspberry Pi documentation, "autoboot.txt").
+const REBOOT_FLAG_TRYBOOT: u32 = 1;
+
+/// `tryboot`, among other words, is what the firmware's Linux driver looks for (drivers/firmware/raspberrypi.c of the Pi's kernel).
+impl<R: Registers, B: DmaBuffer, K: Clock> RestartArgument for Mailbox<R, B, K> {
+    fn set_restart_argument(&self, argument: &str) -> Result<(), PowerError> {
+        if argument.split_ascii_whitespace().all(|word| word != "tryboot") {
+            return Err(PowerError::NotSupported);
+        }
+        self.property(tag::SET_REBOOT_FLAGS, &[REBOOT_FLAG_TRYBOOT], &mut [0])
+            .map(drop)
+            .map_err(|_| PowerError::NotSupported)
     }
 }
 

@@ -117,6 +117,12 @@ fn requests() {
             },
         ),
         ("self_check", RequestBody::SelfCheck),
+        (
+            "restart_argument",
+            RequestBody::RestartArgument {
+                argument: "0 tryboot".into(),
+            },
+        ),
         ("autonomy_status", RequestBody::AutonomyStatus),
     ];
     for (name, body) in bodies {

@@ -9,21 +9,6 @@ use crate::source::SourceKind;
 use crate::state::State;
 use crate::stderr;
 
-/// Where init finds the argument of the next restart (reboot(2), `LINUX_REBOOT_CMD_RESTART2`).
-const RESTART_ARGUMENT: &str = "/run/sis/restart-argument";
-
-/// Gives the next restart an argument, or takes the last one's away.
-pub(crate) fn set_restart_argument(argument: Option<&str>) -> Result<(), String> {
-    let result = match argument {
-        Some(argument) => std::fs::write(RESTART_ARGUMENT, argument),
-        None => match std::fs::remove_file(RESTART_ARGUMENT) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        },
-    };
-    result.map_err(|error| format!("{RESTART_ARGUMENT}: {error}"))
-}
-
 /// Asks init to end the run; the answer reaches the client before the board goes.
 pub(crate) fn power(state: &State, action: PowerAction, by: &str) -> Result<(), Failure> {
     let program = match action {

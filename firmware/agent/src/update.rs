@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sis_bundle::{BundleError, Slot};
-use sis_protocol::control::{ErrorCode, Failure};
+use sis_protocol::control::{ErrorCode, Failure, RequestBody, ResponseBody};
 use sis_protocol::wire::{PendingUpdate, PowerAction, UpdateOutcome, UpdateOutput, UpdateStatus, UpdateStep};
 use sis_update::card::{Card, Places};
 use sis_update::install::{self, Step};
@@ -20,6 +20,7 @@ use sis_update::receive::{self, Receiver};
 use sis_update::record::{Outcome, Pending, Phase, Records, Resumed};
 use sis_update::selector::Selector;
 use sis_update::{UpdateError, record};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::power;
@@ -269,9 +270,22 @@ impl Run<'_> {
         })?;
         self.change(|pending| pending.phase = Phase::Armed)?;
         let argument = Selector::open(self.card.select()?)?.arm(self.card.running)?;
-        power::set_restart_argument(argument).map_err(UpdateError::NoCard)?;
+        if let Some(argument) = argument {
+            self.arm_firmware(argument)?;
+        }
         self.progress(UpdateStep::Restart, 0, 0);
         Ok(())
+    }
+
+    /// The firmware's part of starting the other slot once.
+    fn arm_firmware(&self, argument: &str) -> Result<(), UpdateError> {
+        let argument = argument.to_owned();
+        let asked = self.state.source.ask(RequestBody::RestartArgument { argument });
+        match Handle::current().block_on(asked) {
+            ResponseBody::Done => Ok(()),
+            ResponseBody::Error(failure) => Err(UpdateError::Firmware(failure.message)),
+            _ => Err(UpdateError::Firmware("the kernel does not know the request".into())),
+        }
     }
 
     fn records(&self) -> &Records {

@@ -77,6 +77,9 @@ pub enum UpdateError {
         /// Its name.
         partition: &'static str,
     },
+    /// The board's firmware cannot start the other slot once.
+    #[error("the firmware cannot be told to try the other slot: {0}")]
+    Firmware(String),
     /// The slot that would be written runs.
     #[error("slot {0} is running on trial: wait until it is committed or has fallen back")]
     OnTrial(Slot),

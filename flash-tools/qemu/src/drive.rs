@@ -22,6 +22,12 @@ impl Drive {
         }
     }
 
+    /// The file, as it was named.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// The file is of another format, such as `qcow2`.
     pub fn format(mut self, format: &str) -> Self {
         self.format = format.into();

@@ -141,6 +141,9 @@ pub(crate) struct Up {
     /// The board's name (a folder of boards/)
     #[arg(default_value = "qemu-virt")]
     pub(crate) board: String,
+    /// The same, as other tools have it
+    #[arg(long = "board", value_name = "NAME", conflicts_with = "board")]
+    pub(crate) named: Option<String>,
     /// Start with an empty disk: what the board keeps, its key included, is forgotten
     #[arg(long, conflicts_with = "diskless")]
     pub(crate) fresh: bool,

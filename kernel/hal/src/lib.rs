@@ -42,7 +42,9 @@ pub use display::Display;
 pub use dma::{DmaBuffer, DmaWindow, OutOfRange};
 pub use irq::{AcknowledgedIrq, GicCpuInterface, IrqController, IrqError, SgiTarget, Trigger};
 pub use net::{MacAddr, NetCounters, NetDevice, NetStats, TxError};
-pub use power::{CpuPower, FirmwareCall, Power, PowerError, ReleaseMemory, StartCpuError, Watchdog, WatchdogError};
+pub use power::{
+    CpuPower, FirmwareCall, Power, PowerError, ReleaseMemory, RestartArgument, StartCpuError, Watchdog, WatchdogError,
+};
 pub use registers::{Registers, Window};
 pub use sensor::{Entropy, EntropyError, TemperatureError, TemperatureSensor};
 pub use spec::{DeviceSpec, IrqLine, RegisterRange};

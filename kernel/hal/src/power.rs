@@ -15,6 +15,15 @@ pub trait Power: Send + Sync {
     fn reboot(&self) -> PowerError;
 }
 
+/// Tells the firmware how to start the machine the next time.
+pub trait RestartArgument: Send + Sync {
+    /// Hands over a restart's argument (reboot(2), `LINUX_REBOOT_CMD_RESTART2`); it counts for the next start alone.
+    ///
+    /// # Errors
+    /// [`PowerError::NotSupported`] for words that the firmware does not know.
+    fn set_restart_argument(&self, argument: &str) -> Result<(), PowerError>;
+}
+
 /// Why the machine is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PowerError {

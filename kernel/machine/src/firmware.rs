@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use sis_hal::{FirmwareCall, PhysAddr, Power, ReleaseMemory};
+use sis_hal::{FirmwareCall, PhysAddr, Power, PowerError, ReleaseMemory, RestartArgument};
 use spin::Once;
 
 use crate::mm;
@@ -50,6 +50,22 @@ static POWER: Once<&'static dyn Power> = Once::new();
 /// Names the way to switch the board off; once, at boot.
 pub fn set_power(p: &'static dyn Power) {
     POWER.call_once(|| p);
+}
+
+static RESTART_ARGUMENT: Once<&'static dyn RestartArgument> = Once::new();
+
+/// Names who takes the arguments of restarts; once, at boot.
+pub fn set_restart_argument_taker(taker: &'static dyn RestartArgument) {
+    RESTART_ARGUMENT.call_once(|| taker);
+}
+
+/// Hands the argument of the next restart to the firmware.
+///
+/// # Errors
+/// [`PowerError::NotSupported`] where the board's firmware takes none, or does not know this one.
+pub fn set_restart_argument(argument: &str) -> Result<(), PowerError> {
+    let taker = RESTART_ARGUMENT.get().ok_or(PowerError::NotSupported)?;
+    taker.set_restart_argument(argument)
 }
 
 /// Switches the board off; comes back only when that failed.

@@ -3,6 +3,8 @@
 use crate::board::Board;
 use crate::failure::{Failure, Result};
 use crate::slots;
+use sis_image::card::layout::Layout;
+use sis_image::card::start::as_firmware;
 use sis_image::root::Archive;
 use sis_qemu::{Console, Drive, Files, Machine, Options};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ pub struct Boot {
     initrd: Initrd,
     overlays: Vec<Archive>,
     tolerates_panic: bool,
+    is_tryboot: bool,
 }
 
 #[derive(Debug)]
@@ -42,6 +45,7 @@ impl Boot {
             initrd: Initrd::Board,
             overlays: Vec::new(),
             tolerates_panic: false,
+            is_tryboot: false,
         }
     }
 
@@ -123,10 +127,16 @@ impl Boot {
         self
     }
 
-    /// The card in the board's slot. Where QEMU has a loader for the board, it starts the system that is on the card, and a
-    /// kernel, a command line and an initramfs count for nothing.
+    /// The card in the board's slot, an image of `cargo sis image`: the board starts from it as its loader does, and a kernel, a
+    /// command line and an initramfs count for nothing. Where QEMU runs no loader of the board, its part is played here.
     pub fn card(mut self, drive: Drive) -> Self {
         self.options.card = Some(drive);
+        self
+    }
+
+    /// The restart before had the Pi's flag `tryboot`.
+    pub fn tryboot(mut self, is_set: bool) -> Self {
+        self.is_tryboot = is_set;
         self
     }
 
@@ -186,7 +196,7 @@ impl Boot {
             Initrd::None => None,
             other => Some(other),
         };
-        let files = Files {
+        let mut files = Files {
             kernel: self
                 .kernel
                 .take()
@@ -195,6 +205,10 @@ impl Boot {
             device_tree: description.device_tree.as_ref().map(|tree| built.join(&tree.file)),
             loader: self.options.card.as_ref().and(description.qemu.loader.clone()),
         };
+        if let Some(card) = self.options.card.as_ref().filter(|_| files.loader.is_none()) {
+            let started = play_firmware(&self.board, card, self.is_tryboot, &folder)?;
+            (files, self.options.append) = (started.0, Some(started.1));
+        }
         for file in files.all() {
             if !file.is_file() {
                 let advice = format_args!("there is no {}; run cargo sis build {}", file.display(), self.board);
@@ -217,6 +231,29 @@ impl Boot {
             files.loader.is_some(),
         ))
     }
+}
+
+/// What the Pi's firmware would start from the card, and the kernel's command line.
+fn play_firmware(board: &str, card: &Drive, is_tryboot: bool, folder: &Path) -> Result<(Files, String)> {
+    let image = Path::new(card.file());
+    let bytes = std::fs::metadata(image).map_err(Failure::new)?.len();
+    let layout = Layout::new(board, bytes).map_err(Failure::new)?;
+    let start = as_firmware(image, &layout, is_tryboot).map_err(Failure::new)?;
+    let files = Files {
+        kernel: folder.join("card-kernel"),
+        initrd: None,
+        device_tree: Some(folder.join("card-tree")),
+        loader: None,
+    };
+    for (path, bytes) in [
+        (Some(&files.kernel), start.kernel),
+        (files.device_tree.as_ref(), start.device_tree),
+    ] {
+        if let Some(path) = path {
+            std::fs::write(path, bytes).map_err(Failure::new)?;
+        }
+    }
+    Ok((files, start.command_line))
 }
 
 fn initrd(base: Option<Initrd>, overlays: &[Archive], folder: &Path) -> Result<Option<PathBuf>> {

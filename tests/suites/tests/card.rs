@@ -65,29 +65,21 @@ fn the_pi_boots_from_its_card_in_either_host_with_the_card_s_own_files() -> Resu
             .starts_with(b"[all]\ntryboot_a_b=1\nboot_partition=2\n")
     );
 
+    let boot = || Boot::new(RPI4).card(card.drive());
+    round(&card, boot(), "/dev/mmcblk0p4", "/dev/mmcblk0p6", "", "emmc2")?;
+
+    // Alone in the other host, the card has that host's number.
     let bytes = std::fs::metadata(card.image()).map_err(Failure::new)?.len();
     let layout = Layout::new(RPI4, bytes).map_err(Failure::new)?;
     let start = as_firmware(&card.image(), &layout, false).map_err(Failure::new)?;
     assert!(start.command_line.contains("root=PARTUUID="), "{}", start.command_line);
-    std::fs::write(card.folder().join("kernel"), start.kernel).map_err(Failure::new)?;
-
-    let boot = || {
-        Boot::new(RPI4)
-            .kernel(card.folder().join("kernel"))
-            .append(&start.command_line)
-    };
-    round(
-        &card,
-        boot().card(card.drive()),
-        "/dev/mmcblk0p4",
-        "/dev/mmcblk0p6",
-        "",
-        "emmc2",
-    )?;
-
-    // Alone in the other host, the card has that host's number.
+    let kernel = card.folder().join("kernel");
+    std::fs::write(&kernel, start.kernel).map_err(Failure::new)?;
     let emmc = format!("if=sd,file={},format=raw", card.image().display());
-    let second = boot().qemu(&["-drive", &emmc]);
+    let second = Boot::new(RPI4)
+        .kernel(&kernel)
+        .append(&start.command_line)
+        .qemu(&["-drive", &emmc]);
     let last = "emmc2\ndata emmc2";
     round(&card, second, "/dev/mmcblk1p4", "/dev/mmcblk1p6", last, "emmc")
 }

@@ -21,6 +21,10 @@ fn card() -> Result<Card> {
 
 /// A bundle of `release` whose root has the files of `overlay`, programs all of them.
 fn bundle(release: &str, overlay: &[(&str, &str)]) -> Result<Vec<u8>> {
+    bundle_of(VIRT, release, overlay, &[])
+}
+
+fn bundle_of(board: &str, release: &str, overlay: &[(&str, &str)], more: &[&str]) -> Result<Vec<u8>> {
     let folder = workspace().join(format!("target/sis/disks/update-{}-{release}", std::process::id()));
     let made = (|| {
         for (path, text) in overlay {
@@ -32,10 +36,11 @@ fn bundle(release: &str, overlay: &[(&str, &str)]) -> Result<Vec<u8>> {
         }
         let name = folder.to_string_lossy().into_owned();
         let mut arguments = vec!["--release", release];
+        arguments.extend(more);
         if !overlay.is_empty() {
             arguments.extend(["--overlay", &name]);
         }
-        Card::new(VIRT, &arguments)?.bundle()
+        Card::new(board, &arguments)?.bundle()
     })();
     let _ = std::fs::remove_dir_all(&folder);
     made
@@ -343,4 +348,69 @@ fn a_board_without_slots_takes_no_update() -> Result<()> {
         other => return Err(paired.board.failure(format_args!("{other:?}"))),
     }
     power_off(paired.board)
+}
+
+/// A folder that stands for the Pi's firmware, which QEMU does not run.
+fn firmware(card: &Card) -> Result<String> {
+    let folder = card.folder().join("firmware");
+    std::fs::create_dir_all(&folder).map_err(Failure::new)?;
+    for name in ["start4.elf", "fixup4.dat"] {
+        std::fs::write(folder.join(name), name).map_err(Failure::new)?;
+    }
+    Ok(folder.to_string_lossy().into_owned())
+}
+
+/// Where QEMU writes down what the firmware is asked, in the board's folder.
+const ASKED: &str = "asked";
+
+/// The Pi starts again: as its firmware has it, which takes the flag from what it was asked.
+fn restarted(paired: &mut Paired, card: &Card) -> Result<bool> {
+    paired.board.wait_end(60 * SECOND)?;
+    let asked = std::fs::read_to_string(paired.board.folder().join(ASKED)).map_err(Failure::new)?;
+    let is_tryboot = asked.contains("tag:0x00038064");
+    paired.board = to_shell(pi_boot(card).tryboot(is_tryboot).agent_port(paired.port))?;
+    Ok(is_tryboot)
+}
+
+fn pi_boot(card: &Card) -> Boot {
+    Boot::new(RPI4)
+        .card(card.drive())
+        .qemu(&["-trace", "bcm2835_mbox_property", "-D", ASKED])
+}
+
+#[test]
+fn the_pi_tries_an_update_by_its_firmware_s_flag_and_keeps_it_or_falls_back() -> Result<()> {
+    // A folder for the firmware; the image in it is another board's, and is not used.
+    let home = card()?;
+    let firmware = firmware(&home)?;
+    let of = ["--firmware", firmware.as_str()];
+    let card = Card::new(RPI4, &[&["--release", "1.0.0"], &of[..]].concat())?;
+    let good = bundle_of(RPI4, "1.1.0", &[], &of)?;
+    let crashes = bundle_of(RPI4, "1.2.0", &[("sbin/init", "#!/bin/sh\nexit 3\n")], &of)?;
+    let mut paired = paired(pi_boot(&card).expects_panic())?;
+    assert_runs(&settled(&paired)?, "1.0.0", "a");
+
+    send(&paired, &good, false, |_| true).map_err(|error| paired.board.failure(error))?;
+    assert!(restarted(&mut paired, &card)?, "the firmware was not told");
+    assert_runs(&settled(&paired)?, "1.1.0", "b");
+    // Without the flag it is the same one now.
+    paired.board.type_text("reboot\n")?;
+    assert!(!restarted(&mut paired, &card)?);
+    assert_runs(&settled(&paired)?, "1.1.0", "b");
+
+    send(&paired, &crashes, false, |_| true).map_err(|error| paired.board.failure(error))?;
+    paired.board.wait_end(60 * SECOND)?;
+    let crashing = pi_boot(&card)
+        .tryboot(true)
+        .expects_panic()
+        .agent_port(paired.port)
+        .start()?;
+    paired.board = crashing;
+    assert!(!restarted(&mut paired, &card)?, "the flag is for one start");
+    let status = settled(&paired)?;
+    assert_runs(&status, "1.1.0", "b");
+    let reason = status.last.map_or_else(String::new, |last| last.reason);
+    assert!(reason.contains("did not come up"), "{reason}");
+    power_off(paired.board)?;
+    card.assert_clean()
 }

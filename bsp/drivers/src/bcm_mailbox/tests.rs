@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::vec;
 
-use sis_hal::{BusAddr, MacAddr, TemperatureError, TemperatureSensor};
+use sis_hal::{BusAddr, MacAddr, PowerError, RestartArgument, TemperatureError, TemperatureSensor};
 
 use super::sim::SimVideoCore;
 use super::{ClockId, FrameBuffer, Mailbox, MailboxError, MemoryRange, PowerDevice};
@@ -43,6 +43,21 @@ fn asks_for_a_clock_by_its_number() {
     let bench = Bench::answering(0x30002, &[2, 48_000_000]);
     assert_eq!(bench.mailbox().clock_rate_hz(ClockId::Uart), Ok(48_000_000));
     assert_eq!(bench.sim.device().requests, [(0x30002, vec![2])]);
+}
+
+#[test]
+fn a_restart_into_the_other_system_is_a_flag() {
+    let bench = Bench::answering(0x38064, &[1]);
+    assert_eq!(bench.mailbox().set_restart_argument("0 tryboot"), Ok(()));
+    assert_eq!(bench.sim.device().requests, [(0x38064, vec![1])]);
+    for unknown in ["", "0", "tryboot2", "recovery"] {
+        let answer = bench.mailbox().set_restart_argument(unknown);
+        assert_eq!(answer, Err(PowerError::NotSupported), "{unknown}");
+    }
+    assert_eq!(bench.sim.device().requests.len(), 1);
+    // Firmware that is too old for it.
+    let answer = Bench::new().mailbox().set_restart_argument("0 tryboot");
+    assert_eq!(answer, Err(PowerError::NotSupported));
 }
 
 #[test]

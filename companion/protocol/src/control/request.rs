@@ -130,6 +130,14 @@ pub enum RequestBody {
     /// No more events on this open file.
     #[n(15)]
     Unsubscribe,
+    /// Hands the argument of the next restart to the firmware, as reboot(2) with `LINUX_REBOOT_CMD_RESTART2` does; answered with
+    /// [`super::ErrorCode::Unavailable`] where the board's firmware takes none, or does not know this one.
+    #[n(16)]
+    RestartArgument {
+        /// At most 255 bytes.
+        #[n(0)]
+        argument: String,
+    },
 }
 
 impl codec::Unknown for RequestBody {

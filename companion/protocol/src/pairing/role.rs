@@ -156,6 +156,7 @@ impl Guarded for RequestBody {
             | Self::MemReject { .. }
             | Self::MemSetStrategy { .. }
             | Self::SelfCheck => Some(Permission::Decide),
+            Self::RestartArgument { .. } => Some(Permission::Administer),
         }
     }
 }

@@ -91,6 +91,12 @@ fn table() -> Vec<(AgentBody, Role)> {
             Role::Operator
         ),
         control(RequestBody::SelfCheck, Role::Operator),
+        control(
+            RequestBody::RestartArgument {
+                argument: String::new(),
+            },
+            Role::Owner,
+        ),
         (AgentBody::Power(PowerAction::PowerOff), Role::Owner),
         (AgentBody::PairedClients, Role::Owner),
         (AgentBody::Unpair(KeyHash([0; 32])), Role::Owner),

@@ -25,7 +25,9 @@ const AGENT_TIMEOUT: Duration = Duration::from_secs(40);
 const SHOWN_LINES: usize = 40;
 
 pub(crate) fn run(context: &Context, wishes: &Up) -> Outcome {
-    let board = context.workspace.board(&wishes.board)?;
+    let board = context
+        .workspace
+        .board(wishes.named.as_ref().unwrap_or(&wishes.board))?;
     setup::ensure(context, true, false)?;
     let mut guard = Guard { context, state: None };
     let state = match RunState::load(&context.workspace, &board.name) {
@@ -48,7 +50,7 @@ pub(crate) fn run(context: &Context, wishes: &Up) -> Outcome {
                 Some(disk::ready(&context.workspace, &board, wishes.fresh, &context.report)?)
             };
             let step = context.report.step("start");
-            let state = boot::start_headless(context, &run_wishes(wishes, card)?)?;
+            let state = boot::start_headless(context, &run_wishes(wishes, &board.name, card)?)?;
             step.done(format_args!("process {}", state.qemu.pid));
             guard.state = Some(state.clone());
             state
@@ -93,11 +95,11 @@ fn without_network(context: &Context, state: &RunState, guard: Guard<'_>, reason
 }
 
 /// Bound to this process: however it ends, the board ends too, until [`Guard::keep`] says otherwise.
-fn run_wishes(wishes: &Up, card: Option<PathBuf>) -> Outcome<Run> {
+fn run_wishes(wishes: &Up, board: &str, card: Option<PathBuf>) -> Outcome<Run> {
     let us =
         Process::of(std::process::id()).ok_or_else(|| Failure::new("up.self", "/proc does not show this process"))?;
     Ok(Run {
-        board: wishes.board.clone(),
+        board: board.into(),
         headless: true,
         smp: wishes.smp,
         mem: wishes.mem.clone(),

@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use sis_machine::log;
+use sis_machine::{firmware, log};
 use sis_protocol::control::{
     ErrorCode, Failure, LogRecord, MAX_MESSAGE_BYTES, Request, RequestBody, ResponseBody, Selection,
 };
@@ -24,6 +24,8 @@ const SOFTWARE: &str = concat!("sis-kernel ", env!("CARGO_PKG_VERSION"));
 const NAME_BYTES: usize = 64;
 /// What an answer's frame and a list's element take besides their texts, generously.
 const OVERHEAD_BYTES: usize = 64;
+/// As of reboot(2).
+const RESTART_ARGUMENT_BYTES: usize = 255;
 /// The most log lines looked at for one answer.
 const LINES: u32 = 4096;
 
@@ -67,6 +69,7 @@ fn answer(client: &Arc<Client>, body: RequestBody) -> ResponseBody {
             Ok(()) => ResponseBody::MemStatus(Box::new(memory::status())),
             Err(failure) => ResponseBody::Error(failure),
         },
+        RequestBody::RestartArgument { argument } => restart_argument(&argument),
         RequestBody::AutonomyStatus => ResponseBody::Autonomy(memory::autonomy()),
         _ => failure(
             ErrorCode::Unsupported,
@@ -80,6 +83,19 @@ fn failure(code: ErrorCode, message: impl Into<String>) -> ResponseBody {
         code,
         message: message.into(),
     })
+}
+
+fn restart_argument(argument: &str) -> ResponseBody {
+    if argument.len() > RESTART_ARGUMENT_BYTES {
+        return failure(ErrorCode::InvalidRequest, "a restart's argument has at most 255 bytes");
+    }
+    match firmware::set_restart_argument(argument) {
+        Ok(()) => ResponseBody::Done,
+        Err(error) => failure(
+            ErrorCode::Unavailable,
+            format!("this board's firmware does not take {argument:?}: {error}"),
+        ),
+    }
 }
 
 fn greet(peer: &Hello) -> ResponseBody {

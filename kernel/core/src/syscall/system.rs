@@ -17,7 +17,7 @@ use super::{Call, Row, built, partial};
 use crate::process::cred::Capability;
 use crate::process::limits::{NR_OPEN, Resource, Rlimit};
 use crate::process::table;
-use crate::user::{UserPtr, UserSlice};
+use crate::user::{UserPtr, UserSlice, read_cstr};
 use crate::{Errno, Result, random, sched, uts};
 
 /// This family's rows.
@@ -325,6 +325,9 @@ fn syslog(call: &mut Call<'_>) -> Result<usize> {
     }
 }
 
+/// The most that a restart's argument may have.
+const RESTART_ARGUMENT_BYTES: usize = 255;
+
 fn reboot(call: &mut Call<'_>) -> Result<usize> {
     if !call.thread.cred().has(Capability::SysBoot) {
         return Err(Errno::EPERM);
@@ -339,7 +342,18 @@ fn reboot(call: &mut Call<'_>) -> Result<usize> {
     match call.uint(2) {
         // There is no Ctrl-Alt-Del.
         LINUX_REBOOT_CMD_CAD_ON | LINUX_REBOOT_CMD_CAD_OFF => Ok(0),
-        LINUX_REBOOT_CMD_RESTART | LINUX_REBOOT_CMD_RESTART2 => {
+        command @ (LINUX_REBOOT_CMD_RESTART | LINUX_REBOOT_CMD_RESTART2) => {
+            if command == LINUX_REBOOT_CMD_RESTART2 {
+                let argument = match read_cstr(call.usize(3), RESTART_ARGUMENT_BYTES) {
+                    // Linux cuts it off; no firmware knows so long a one.
+                    Err(Errno::ENAMETOOLONG) => Vec::new(),
+                    other => other?,
+                };
+                // What the firmware does not know is passed over.
+                if let Ok(argument) = core::str::from_utf8(&argument) {
+                    let _ = firmware::set_restart_argument(argument);
+                }
+            }
             crate::fs::mount::shut_down_all();
             crate::block::flush_all();
             sis_machine::notice!("reboot: Restarting system");
