@@ -116,9 +116,14 @@ fn asks_for_a_log_level(command_line: &str) -> bool {
         .any(|word| word.starts_with("loglevel=") || matches!(word, "quiet" | "debug" | "ignore_loglevel"))
 }
 
+/// The data partition's name for this board comes before the system's.
 fn name_host() {
-    let text = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-    let name = text.split_whitespace().next().unwrap_or("sis");
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let (own, of_system) = (read("/data/etc/hostname"), read("/etc/hostname"));
+    let first = |text: &'_ str| text.split_whitespace().next().map(str::to_owned);
+    let name = first(&own)
+        .or_else(|| first(&of_system))
+        .unwrap_or_else(|| "sis".into());
     if let Err(error) = sethostname(name.as_bytes()) {
         log::warn(&format!("cannot set the host name to {name}: {error}"));
     }

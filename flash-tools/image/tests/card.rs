@@ -5,6 +5,7 @@ use sis_algo::partition::{Geometry, Scheme, scan};
 use sis_bundle::Slot;
 use sis_bundle::selection::{Kind, Selection};
 use sis_flash::bmap::Bmap;
+use sis_image::card::inject::{DataFile, inject};
 use sis_image::card::layout::{CARD_BYTES_MIN, Layout, Place, Role};
 use sis_image::card::{BootFile, CardError, Contents, Made, build};
 use sis_image::root::{Archive, Node};
@@ -286,4 +287,46 @@ fn what_does_not_fit_is_told() {
         build(&path, &layout, &contents, &mut |_| {}),
         Err(CardError::Io { .. })
     ));
+}
+
+#[test]
+fn files_are_put_onto_the_data_partition_and_replaced_there() {
+    let card = Card::new();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(card.path())
+        .expect("the image");
+    let of = |path: &str, bytes: &[u8]| DataFile {
+        path: path.into(),
+        bytes: bytes.into(),
+        permissions: 0o600,
+    };
+    let files = [
+        of("etc/hostname", b"first\n"),
+        of("root/.ssh/authorized_keys", &large()),
+    ];
+    inject(&file, card.layout.bytes, &files).expect("are put there");
+    inject(&file, card.layout.bytes, &[of("etc/hostname", b"second\n")]).expect("is replaced");
+    says(
+        "e2fsck",
+        &["-fn", &Card::at(&card.path(), card.layout.place(Role::Data))],
+    );
+    let data = Card::at(&card.path(), card.layout.place(Role::Data));
+    assert_eq!(says("debugfs", &["-R", "cat /etc/hostname", &data]), "second\n");
+    assert!(says("debugfs", &["-R", "stat /root/.ssh", &data]).contains("Mode:  0700"));
+    let stat = says("debugfs", &["-R", "stat /root/.ssh/authorized_keys", &data]);
+    assert!(
+        stat.contains("Mode:  0600") && stat.contains(&format!("Size: {}", large().len())),
+        "{stat}"
+    );
+    let copy = tempfile::NamedTempFile::new().expect("a file");
+    let dump = format!("dump /root/.ssh/authorized_keys {}", copy.path().display());
+    says("debugfs", &["-R", &dump, &data]);
+    assert!(std::fs::read(copy.path()).expect("the copy") == large(), "other bytes");
+
+    let plain = tempfile::tempfile().expect("a file");
+    plain.set_len(8 << 20).expect("has room");
+    let error = inject(&plain, 8 << 20, &files).expect_err("is no card");
+    assert!(error.to_string().contains("no partition called data"), "{error}");
 }

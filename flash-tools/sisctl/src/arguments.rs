@@ -126,6 +126,21 @@ pub(crate) struct Flash {
     /// Do not read back and compare
     #[arg(long)]
     pub(crate) no_verify: bool,
+    /// Refuse an image that is not signed by this key (PEM): its manifest, its block map and so what is written
+    #[arg(long, value_name = "FILE", requires = "image")]
+    pub(crate) signed_by: Option<PathBuf>,
+    /// The board's name
+    #[arg(long, value_name = "NAME", requires = "image")]
+    pub(crate) hostname: Option<String>,
+    /// An SSH client that may log in as root: its public key, or a file with it (for images with an SSH server); may be given several times
+    #[arg(long, value_name = "KEY", requires = "image")]
+    pub(crate) authorized_key: Vec<String>,
+    /// A client that is the board's owner from the start: the hash of its key, or `this` for this host; may be given several times
+    #[arg(long, value_name = "KEY", requires = "image")]
+    pub(crate) pair_with: Vec<String>,
+    /// Leave a removable device where it is
+    #[arg(long)]
+    pub(crate) no_eject: bool,
 }
 
 /// The board that a command is for.
@@ -177,6 +192,9 @@ pub(crate) struct Pair {
     /// What this host may do there, when the board is asked
     #[arg(long, value_enum, default_value_t = RoleName::Owner)]
     pub(crate) role: RoleName,
+    /// The board knows this host already (`flash --pair-with`): the board's key, which its console shows
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["link", "serial"], requires = "address")]
+    pub(crate) key: Option<sis_protocol::pairing::KeyHash>,
     /// Reach the board here instead of at the link's addresses
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) address: Option<std::net::SocketAddr>,

@@ -3,7 +3,7 @@
 
 use super::CardError;
 use super::blocks::{BLOCK_BYTES, Blocks};
-use super::layout::Place;
+use super::layout::{Place, Role};
 use crate::root::{Archive, Node};
 use sis_ext4::{Attributes, Device, Disk, Ino, Kind, MountOptions, NewFile, Source, Timestamp, Volume};
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 /// Every time in the image, in seconds since 1970: 1 January 1980, the first that FAT can say.
 pub const TIME_SECONDS: i64 = 315_532_800;
-const TIME: Timestamp = Timestamp {
+pub(super) const TIME: Timestamp = Timestamp {
     seconds: TIME_SECONDS,
     nanoseconds: 0,
 };
@@ -95,7 +95,11 @@ pub(super) fn format(image: &Path, place: &Place) -> Result<(), CardError> {
 pub(super) fn populate<D: Disk>(disk: D, root: &Archive) -> Result<(), CardError> {
     let at = |path: &str| {
         let path = format!("/{path}");
-        move |error| CardError::Ext4 { path, error }
+        move |error| CardError::Ext4 {
+            partition: Role::SlotA.name(),
+            path,
+            error,
+        }
     };
     let (mut volume, _) = Volume::mount(disk, &MountOptions::default(), TIME).map_err(at(""))?;
     let mut directories = HashMap::from([("", Ino::ROOT)]);
@@ -152,7 +156,7 @@ pub(super) fn populate<D: Disk>(disk: D, root: &Archive) -> Result<(), CardError
 }
 
 /// The content of a new file.
-fn write_file<D: Disk>(volume: &mut Volume<D>, ino: Ino, bytes: &[u8]) -> Result<(), sis_ext4::Error> {
+pub(super) fn write_file<D: Disk>(volume: &mut Volume<D>, ino: Ino, bytes: &[u8]) -> Result<(), sis_ext4::Error> {
     if bytes.is_empty() {
         return Ok(());
     }

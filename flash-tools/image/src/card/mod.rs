@@ -21,6 +21,7 @@ pub mod bmap;
 pub mod bundle;
 pub mod ext4;
 mod fat;
+pub mod inject;
 pub mod layout;
 pub mod record;
 pub mod script;
@@ -73,8 +74,10 @@ pub enum CardError {
         error: io::Error,
     },
     /// An ext4 file system could not be written.
-    #[error("{}: {path}: {error}", Role::SlotA.name())]
+    #[error("{partition}: {path}: {error}")]
     Ext4 {
+        /// The partition's name.
+        partition: &'static str,
         /// The file.
         path: String,
         /// Why.

@@ -1,5 +1,8 @@
 //! `flash`: an image onto a card, a loop device or a file.
 
+mod own;
+mod signature;
+
 use super::{Context, print_json};
 use crate::arguments::Flash;
 use crate::failure::{Exit, Failure, OrFail, Outcome};
@@ -23,7 +26,25 @@ pub(crate) fn run(context: &Context, wishes: &Flash) -> Outcome {
     let (Some(image), Some(path)) = (&wishes.image, &wishes.device) else {
         return candidates(context);
     };
+    // All that a person may have got wrong comes before the first byte.
+    let own = own::files(wishes)?;
     let source = Source::open(image, wishes.bmap.as_deref()).or_fail("flash.image")?;
+    if let Some(key) = &wishes.signed_by {
+        let MapOrigin::Bmap(map) = &source.origin else {
+            return Err(Failure::new(
+                "flash.signature",
+                "there is no block map beside the image to be signed for",
+            ));
+        };
+        let manifest = signature::check(image, map, key)?;
+        context.report.say(format_args!(
+            "{} {} for {}, signed by {}",
+            image.display(),
+            manifest.version,
+            manifest.board,
+            key.display()
+        ));
+    }
     let target = open(wishes, image, path, source.image_bytes)?;
     if source.origin == MapOrigin::Everything && source.image_bytes.is_none() {
         context
@@ -37,11 +58,17 @@ pub(crate) fn run(context: &Context, wishes: &Flash) -> Outcome {
     });
     meter.bar.finish_and_clear();
     let written = result.map_err(|error| write_failure(&error, path))?;
+    drop(target);
+    if !own.is_empty() {
+        own::give(path, &own)?;
+    }
+    let is_ejected = !wishes.no_eject && eject(path)?;
     let seconds = meter.start.elapsed().as_secs_f64();
     if context.is_json {
         return print_json(&serde_json::json!({
             "result": "written", "device": path, "image_bytes": written.image_bytes,
             "written_bytes": written.written_bytes, "verified": written.is_verified, "seconds": seconds,
+            "own_files": own.iter().map(|file| format!("/{}", file.path)).collect::<Vec<_>>(), "ejected": is_ejected,
         }));
     }
     let verified = if written.is_verified {
@@ -55,7 +82,37 @@ pub(crate) fn run(context: &Context, wishes: &Flash) -> Outcome {
         HumanBytes(written.image_bytes),
         path.display(),
     );
+    for file in &own {
+        println!("its own: /{} on the data partition", file.path);
+    }
+    if is_ejected {
+        println!("{} was ejected: take it out", path.display());
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has eject(1) let go of a removable disk, where there is that program; whether it did.
+fn eject(path: &Path) -> Outcome<bool> {
+    let metadata = std::fs::metadata(path).or_fail("flash.eject")?;
+    if !metadata.file_type().is_block_device() {
+        return Ok(false);
+    }
+    let rdev = metadata.rdev();
+    let number = format!("{}:{}", rustix::fs::major(rdev), rustix::fs::minor(rdev));
+    let is_removable = list()?
+        .iter()
+        .any(|device| device.number == number && device.is_removable);
+    if !is_removable {
+        return Ok(false);
+    }
+    let ran = std::process::Command::new("eject")
+        .arg(path)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    // Everything is synced: without it the card can be taken out as well.
+    Ok(ran.is_ok_and(|status| status.success()))
 }
 
 /// Lists what could be written, and why the rest could not.

@@ -6,16 +6,21 @@ use crate::failure::{Exit, Failure, OrFail, Outcome};
 use crate::link;
 use crate::run_state::RunState;
 use crate::serial::Serial;
-use sis_client::{PairError, PairedBoard, Store};
-use sis_protocol::pairing::PairLink;
+use sis_client::{Client, PairError, PairedBoard, Store};
+use sis_protocol::pairing::{KeyHash, PairLink, Role};
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long the board's `pair` command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a board that knows this host may take to greet.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(context: &Context, wishes: &Pair) -> Outcome {
+    if let (Some(key), Some(address)) = (wishes.key, wishes.address) {
+        return known(context, key, address, wishes.board.as_deref());
+    }
     let state = link::running(context, wishes.board.as_deref());
     let text = match &wishes.link {
         Some(text) => text.clone(),
@@ -37,6 +42,37 @@ pub(crate) fn run(context: &Context, wishes: &Pair) -> Outcome {
         return print_json(&board);
     }
     println!("paired with {} as {}", board.name, board.role);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A board that has this host's key already: its own key is all that was missing.
+fn known(context: &Context, key: KeyHash, address: SocketAddr, name: Option<&str>) -> Outcome {
+    let store = Store::open_default().or_fail("pair.store")?;
+    let identity = store.identity().or_fail("pair.store")?;
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut board = PairedBoard {
+        name: "board".into(),
+        key,
+        addresses: vec![address],
+        role: Role::Viewer,
+        paired_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+    };
+    let welcome = link::block_on(async {
+        let client = Client::connect(&board, &identity).or_fail("pair.setup")?;
+        client
+            .wait_online(PATIENCE)
+            .await
+            .map_err(|error| link::wait_failure(&error))
+    })?;
+    board.role = welcome.role;
+    if let Some(name) = name.map(str::to_owned).or(welcome.hello.name) {
+        board.name = name;
+    }
+    store.save(&board).or_fail("pair.store")?;
+    if context.is_json {
+        return print_json(&board);
+    }
+    println!("{} knows this host as {}", board.name, board.role);
     Ok(ExitCode::SUCCESS)
 }
 
