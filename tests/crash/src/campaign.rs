@@ -3,6 +3,8 @@
 use crate::check::{self, CheckError, Loss};
 use crate::disk::Disk;
 use crate::host;
+use crate::machine::Kernel;
+use crate::recovery::of_writer;
 use crate::states::{Cut, Honesty, Run, Tearing, Walk};
 use crate::trace::{Event, Trace};
 use sis_workload::{Kind, Random};
@@ -21,6 +23,8 @@ pub struct Campaign {
     pub honesty: Honesty,
     /// Who recovers the states.
     pub recovery: Recovery,
+    /// What may be torn where [`Recovery::E2fsck`] recovers it.
+    pub tearing: Tearing,
     /// Threads.
     pub threads: usize,
     /// Where the images of losses go, before recovery, with lists of the events; nowhere if `None`.
@@ -75,7 +79,16 @@ pub enum CampaignError {
 }
 
 impl Campaign {
-    /// Honest, two threads, images not kept.
+    /// For what `kernel` has written: ours leaves no commit block that could be torn.
+    #[must_use]
+    pub fn of(kernel: Kernel, seed: u64, cuts: usize) -> Self {
+        Self {
+            tearing: of_writer(kernel),
+            ..Self::new(seed, cuts)
+        }
+    }
+
+    /// Honest, two threads, images not kept; for what Linux has written.
     #[must_use]
     pub fn new(seed: u64, cuts: usize) -> Self {
         Self {
@@ -83,6 +96,7 @@ impl Campaign {
             cuts,
             honesty: Honesty::Honest,
             recovery: Recovery::E2fsck,
+            tearing: Tearing::SectorsButCommits,
             threads: 2,
             keep: None,
         }
@@ -104,7 +118,7 @@ impl Campaign {
                 for (after, seed) in places {
                     walk.go(*after);
                     let tearing = match self.recovery {
-                        Recovery::E2fsck => Tearing::SectorsButCommits,
+                        Recovery::E2fsck => self.tearing,
                         Recovery::Ours => Tearing::Sectors,
                     };
                     let (cut, disk) = walk.cut_with(*seed, tearing);

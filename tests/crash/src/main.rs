@@ -231,7 +231,7 @@ fn crash(
         },
         recovery,
         keep: arguments.keep.clone(),
-        ..Campaign::new(seed, cuts)
+        ..Campaign::of(kernel(arguments), seed, cuts)
     };
     let summary = campaign.run(trace, &|done, lost| {
         bar.set_position(done as u64);
@@ -260,7 +260,7 @@ fn mount(arguments: &Arguments, seed: u64, trace: &Trace, total: &mut Total) -> 
     // Others than those of the campaign.
     let campaign = Campaign {
         keep: arguments.keep.clone(),
-        ..Campaign::new(seed, arguments.mounts)
+        ..Campaign::of(kernel(arguments), seed, arguments.mounts)
     };
     let summary = recovery::run(&campaign, trace, kernel(arguments), &arguments.options)?;
     for (cut, loss) in &summary.losses {

@@ -59,7 +59,11 @@ struct Done {
 /// [`RecoveryError`].
 pub fn run(campaign: &Campaign, trace: &Trace, kernel: Kernel, options: &str) -> Result<Summary, RecoveryError> {
     let mut walk = Walk::new(trace, Honesty::Honest);
-    let tearing = tearing_of(kernel);
+    // Of what our kernel wrote everything may be torn, whoever mounts it.
+    let tearing = match campaign.tearing {
+        Tearing::Sectors => Tearing::Sectors,
+        _ => tearing_of(kernel),
+    };
     let places = campaign.places(trace).ok_or(CampaignError::Empty)?;
     let states: Vec<(Cut, Disk)> = places
         .into_iter()
@@ -100,7 +104,7 @@ pub fn run(campaign: &Campaign, trace: &Trace, kernel: Kernel, options: &str) ->
             unsound => unsound,
         };
         summary.losses.extend(judged.err().map(lost));
-        let (second, disk) = second_cut(&done.trace, cut.reached, cut.seed);
+        let (second, disk) = second_cut(&done.trace, cut.reached, cut.seed, of_writer(kernel));
         summary.second_cuts += 1;
         let judged = examine(&disk, &image, &runs)?;
         summary.losses.extend(judged.err().map(|loss| (second, loss)));
@@ -120,12 +124,21 @@ pub const fn tearing_of(kernel: Kernel) -> Tearing {
     }
 }
 
+/// What may be torn of what `kernel` wrote where e2fsck recovers it.
+#[must_use]
+pub const fn of_writer(kernel: Kernel) -> Tearing {
+    match kernel {
+        Kernel::Linux => Tearing::SectorsButCommits,
+        Kernel::Sis => Tearing::Sectors,
+    }
+}
+
 /// Somewhere between the first request of mounting and the last of unmounting.
-fn second_cut(trace: &Trace, reached: [Reached; WORKERS as usize], seed: u64) -> (Cut, Disk) {
+fn second_cut(trace: &Trace, reached: [Reached; WORKERS as usize], seed: u64, tearing: Tearing) -> (Cut, Disk) {
     let mut random = Random::new(seed ^ 0x5eed);
     let mut walk = Walk::recovery(trace, reached);
     walk.go(random.below(trace.events.len() as u64 + 1) as usize);
-    walk.cut_with(random.next(), Tearing::SectorsButCommits)
+    walk.cut_with(random.next(), tearing)
 }
 
 /// Plays the disk: state N when the board asks for it, and what it has become when it is done with it.

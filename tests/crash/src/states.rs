@@ -39,8 +39,8 @@ pub enum Tearing {
     /// Any of its sectors may be there.
     Sectors,
     /// The same, but of the block that commits a transaction of the journal all of them or none. It is one block under one
-    /// checksum; where it is torn over an older one e2fsck stops replaying there, as it should, and then repairs the list of
-    /// orphans instead of following it.
+    /// checksum; where Linux's is torn over an older one e2fsck stops replaying there, as it should, and then repairs the list of
+    /// orphans instead of following it. Ours is written over zeros, and so whole with its first sector.
     SectorsButCommits,
     /// It is there or not.
     Never,

@@ -41,12 +41,12 @@ fn two_hundred_cuts(block_bytes: u32, first_seed: u64) -> Outcome {
             ..load(seed)
         };
         let trace = load.record_on(disk, earlier)?;
-        let summary = Campaign::new(seed, CUTS).run(&trace, &|_, _| {})?;
+        let summary = Campaign::of(Kernel::Sis, seed, CUTS).run(&trace, &|_, _| {})?;
         cuts += summary.cuts;
         for found in &summary.losses {
             told.push_str(&format!("seed {seed}: {:?}\n{}\n", found.cut, found.loss));
         }
-        let recovered = recovery::run(&Campaign::new(seed, MOUNTS), &trace, Kernel::Sis, "")?;
+        let recovered = recovery::run(&Campaign::of(Kernel::Sis, seed, MOUNTS), &trace, Kernel::Sis, "")?;
         mounts += recovered.mounts;
         for (cut, loss) in &recovered.losses {
             told.push_str(&format!("seed {seed}, mounted by the board: {cut:?}\n{loss}\n"));
@@ -80,6 +80,22 @@ fn a_killed_machine_loses_nothing() -> Outcome {
         let (acked, judged) = kill::run(&load(seed), Duration::from_millis(1500))?;
         assert!(acked > 20, "{acked}");
         assert_eq!(judged, Ok(()), "seed {seed}");
+    }
+    Ok(())
+}
+
+/// Whatever our kernel leaves, torn commit blocks included, Linux mounts and replays.
+#[test]
+fn linux_replays_what_our_kernel_left() -> Outcome {
+    for (seed, block_bytes) in [(301, 4096), (302, 1024)] {
+        let load = Load {
+            block_bytes,
+            ..load(seed)
+        };
+        let trace = load.record_on(machine::format(block_bytes, &[])?, Vec::new())?;
+        let recovered = recovery::run(&Campaign::of(Kernel::Sis, seed, 25), &trace, Kernel::Linux, "")?;
+        assert_eq!((recovered.mounts, recovered.second_cuts), (25, 25));
+        assert!(recovered.losses.is_empty(), "{:?}", recovered.losses);
     }
     Ok(())
 }

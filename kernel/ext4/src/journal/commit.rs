@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::format::{MAGIC, Tag};
@@ -139,10 +140,14 @@ impl Journal {
                 at = self.after(at, 1);
             }
         }
-        gather.finish()?;
         debug_assert_eq!(at, self.after(self.head, len.saturating_sub(1)));
-        disk.flush()?;
         let (commit, _) = self.place.find(at)?;
+        // A commit block says everything in its first sector and is zero behind it, under one checksum. With zeros there
+        // already, it is whole as soon as that sector is: a cut in the middle of writing it cannot leave one with a wrong
+        // checksum, which jbd2 and e2fsck take for a damaged log.
+        gather.push(commit, &vec![0; self.place.block_bytes])?;
+        gather.finish()?;
+        disk.flush()?;
         disk.write_through(self.place.offset(commit), &format.commit_block(tid.0, now_ns)?)?;
         Ok(())
     }

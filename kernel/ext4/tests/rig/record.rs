@@ -94,6 +94,17 @@ impl Recorder {
         disk
     }
 
+    /// Shows each write, and the disk as it was before it when all before it were done.
+    pub(crate) fn each_write(&self, mut show: impl FnMut(&MemDisk, u64, &[u8])) {
+        let disk = self.before.clone();
+        for op in self.ops.borrow().iter() {
+            if let Op::Write { offset, data, .. } = op {
+                show(&disk, *offset, data);
+                disk.put(*offset, data);
+            }
+        }
+    }
+
     fn record(&self, offset: u64, data: &[u8], is_through: bool) -> Result<(), DiskError> {
         self.now.write(offset, data)?;
         self.ops.borrow_mut().push(Op::Write {

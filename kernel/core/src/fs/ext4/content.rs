@@ -283,6 +283,29 @@ impl Opened {
     }
 }
 
+impl Opened {
+    /// Whether a write leaves the cache out: whole pages inside the file whose blocks it has already. Others go through the
+    /// cache and are written back at once. `writing` is held, so that the file does not become shorter.
+    fn may_write_direct(&self, from: &Source<'_>, offset: u64, is_append: bool) -> Result<bool> {
+        let len = from.remaining() as u64;
+        let is_direct = self.has(O_DIRECT) && from.is_user() && !is_append && cache::direct::is_whole(offset, len);
+        if !is_direct || len == 0 || offset.checked_add(len).is_none_or(|end| end > self.node.cache.size()) {
+            return Ok(false);
+        }
+        let (mut at, end) = self.node.blocks(offset / PAGE, len / PAGE);
+        self.node.shared.with(|v| {
+            while at < end {
+                let m = v.map(self.node.number(), at, end - at)?;
+                if m.state == State::Hole {
+                    return Ok(false);
+                }
+                at += m.len;
+            }
+            Ok(true)
+        })
+    }
+}
+
 /// RLIMIT_FSIZE of the running thread; no limit for the kernel.
 pub(super) fn file_size_limit() -> u64 {
     thread::try_current().map_or(u64::MAX, |t| t.process.limit(Resource::FileSize).soft)
@@ -301,7 +324,11 @@ pub(super) fn too_large() -> Errno {
 impl File for Opened {
     fn read(&self, to: &mut Sink<'_>, offset: u64, _flags: IoFlags) -> Result<usize> {
         self.check_direct(offset, to.remaining())?;
-        let n = cache::read(self.node.as_ref(), &self.ahead, to, offset)?;
+        let n = if self.has(O_DIRECT) && to.is_user() {
+            cache::direct::read(&self.node.store()?, to, offset)?
+        } else {
+            cache::read(self.node.as_ref(), &self.ahead, to, offset)?
+        };
         self.node.accessed();
         Ok(n)
     }
@@ -317,7 +344,12 @@ impl File for Opened {
         let most = limit.min(node.shared.file_bytes_max);
         let out = {
             let _writing = node.cache.lock_writing();
-            cache::write(node.as_ref(), from, offset, flags.append, most)
+            if self.may_write_direct(from, offset, flags.append)? {
+                let n = cache::direct::write(&node.store()?, from, offset);
+                n.map(|n| (n, offset + n as u64))
+            } else {
+                cache::write(node.as_ref(), from, offset, flags.append, most)
+            }
         };
         let (n, after) = match out {
             Err(Errno::EFBIG) if limit < node.shared.file_bytes_max => return Err(too_large()),
