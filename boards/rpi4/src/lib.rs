@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod cards;
+mod ethernet;
 mod map;
 mod usb;
 mod wiring;

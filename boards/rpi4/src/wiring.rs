@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use sis_core::init::{ConsolePort, Platform};
+use sis_core::init::{ConsolePort, NetPort, Platform};
 use sis_drivers::bcm_mailbox::{ClockId, Mailbox};
 use sis_drivers::bcm_power::BcmPower;
 use sis_drivers::framebuffer::Framebuffer;
@@ -20,9 +20,9 @@ use sis_machine::timer::MonotonicClock;
 use sis_machine::{BootInfo, firmware, irq, log, tree};
 use sis_soc_bcm2711 as soc;
 
-use crate::cards;
 use crate::map::{frame_buffer, registers};
 use crate::usb;
+use crate::{cards, ethernet};
 
 /// Pixels of the console's display: legible on a television, and what every display can be driven with.
 const DISPLAY_WIDTH: u32 = 1024;
@@ -51,7 +51,7 @@ pub fn main(info: BootInfo) -> ! {
         name: String::from(info.fdt.root().str("model").unwrap_or("Raspberry Pi 4")),
         console,
         cpu_power: spin_table(&info),
-        nets: usb::network(&info, mailbox),
+        nets: networks(&info, mailbox),
         disks: cards::find(&info, mailbox),
         entropy: entropy(&info),
         wall_clock: None,
@@ -59,6 +59,13 @@ pub fn main(info: BootInfo) -> ! {
         display: mailbox.and_then(|m| display(&info, m)),
     };
     sis_core::init::run(platform, info)
+}
+
+/// The socket on the board, then what is plugged into the USB port.
+fn networks(info: &BootInfo, mailbox: Option<&BoardMailbox>) -> Vec<NetPort> {
+    let mut nets: Vec<NetPort> = ethernet::network(info, mailbox).into_iter().collect();
+    nets.extend(usb::network(info, mailbox));
+    nets
 }
 
 /// The firmware's property mailbox, which knows the clocks.

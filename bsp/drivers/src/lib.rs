@@ -29,6 +29,7 @@ pub mod bcm_thermal;
 mod busy;
 pub mod dwc2;
 pub mod framebuffer;
+pub mod genet;
 pub mod gicv2;
 pub mod gicv3;
 pub mod pl011;

@@ -129,6 +129,12 @@ pub const GENET: DeviceSpec = DeviceSpec {
     irqs: &[IrqLine::level_spi(157), IrqLine::level_spi(158)],
 };
 
+/// Where [`GENET`]'s PHY answers on the MDIO bus (`bcm2711-rpi-4-b.dts`, `/scb/ethernet@7d580000/mdio@e14`).
+pub const GENET_PHY_ADDRESS: u32 = 1;
+
+/// How much memory the masters of the system's own bus reach, without an offset ([`GENET`]; the tree's `/scb/dma-ranges`).
+pub const SCB_DMA_LIMIT: PhysAddr = PhysAddr(0xfc00_0000);
+
 /// The USB 2.0 controller behind the USB-C socket, and QEMU's only USB.
 pub const USB_DWC2: DeviceSpec = DeviceSpec {
     compatible: &["brcm,bcm2835-usb"],
