@@ -8,7 +8,7 @@ use quinn::{Connection, Incoming, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 use sis_identity::key_hash_of;
 use sis_protocol::control::{ErrorCode, Failure};
-use sis_protocol::hello;
+use sis_protocol::hello::{self, Hello};
 use sis_protocol::pairing::{KeyHash, required};
 use sis_protocol::wire::{CloseCode, MAX_CLIENT_FRAME_BYTES, Open, Opened};
 use tokio::task::JoinSet;
@@ -117,6 +117,38 @@ async fn pair(connection: &Connection, state: &State, key: KeyHash, from: Socket
     }
 }
 
+/// A client that is paired pairs once more: with another name or role, or because it does not know that the board kept its key. What
+/// this connection may do stays as it was.
+async fn pair_again(
+    connection: &Connection,
+    stream: &mut Stream,
+    state: &State,
+    client: &Client,
+    token: &[u8],
+    name: &str,
+    hello: &Hello,
+) {
+    if let Err(sentence) = hello::check(hello) {
+        close(connection, CloseCode::VersionMismatch, &sentence);
+        return;
+    }
+    match state.pair(token, connection.remote_address(), client.key, name) {
+        Ok(client) => {
+            stderr::info(format_args!("paired {} as {} once more", client.name, client.role));
+            if stream.send(&Opened::Welcome(state.welcome(&client))).await.is_ok() {
+                stream.finish();
+            }
+        }
+        Err(error) => {
+            let failure = Failure {
+                code: ErrorCode::Forbidden,
+                message: error.to_string(),
+            };
+            stream.refuse(failure).await;
+        }
+    }
+}
+
 async fn talk(connection: &Connection, state: &Arc<State>, client: Client) {
     connection.set_max_concurrent_bi_streams(VarInt::from_u32(MAX_STREAMS));
     let Some(_entered) = state.enter(client.key, connection.clone()) else {
@@ -186,14 +218,8 @@ async fn serve_stream(
         Open::Exec(command) => streams::exec(stream, state, client, command).await,
         Open::Metrics => streams::metrics(&mut stream, connection, state).await,
         Open::Update { may_downgrade } => streams::update(stream, state, client, may_downgrade).await,
-        Open::Pair { .. } => {
-            let message = "this key is paired already".to_owned();
-            stream
-                .refuse(Failure {
-                    code: ErrorCode::InvalidRequest,
-                    message,
-                })
-                .await;
+        Open::Pair { token, name, hello } => {
+            pair_again(connection, &mut stream, state, client, &token, &name, &hello).await;
             return;
         }
         _ => {

@@ -8,6 +8,10 @@ use std::path::PathBuf;
 pub const CONSOLE_SOCKET: &str = "console.sock";
 /// See [`CONSOLE_SOCKET`].
 pub const QMP_SOCKET: &str = "qmp.sock";
+/// A monitor for whoever watches how the run ends.
+pub const EVENTS_SOCKET: &str = "events.sock";
+/// What the board's firmware was asked, in the run folder.
+pub const FIRMWARE_LOG: &str = "firmware.log";
 /// What the console said since the start.
 pub const CONSOLE_LOG: &str = "console.log";
 /// UDP port of the agent in the guest.
@@ -71,6 +75,9 @@ pub struct Options {
     pub drives: Vec<Drive>,
     /// The card in the board's slot: before all disks.
     pub card: Option<Drive>,
+    /// Someone plays the board's firmware: a reset ends QEMU, which says so to them ([`EVENTS_SOCKET`]), and what the firmware was
+    /// asked is written down ([`FIRMWARE_LOG`]).
+    pub plays_firmware: bool,
     /// A reset ends QEMU.
     pub no_reboot: bool,
     /// Arguments behind all others.
@@ -198,8 +205,12 @@ impl Board {
         if let Some(port) = options.gdb {
             add(&["-gdb", &format!("tcp:127.0.0.1:{port}")]);
         }
-        if options.no_reboot {
+        if options.no_reboot || options.plays_firmware {
             add(&["-no-reboot"]);
+        }
+        if options.plays_firmware {
+            add(&["-qmp", &format!("unix:{EVENTS_SOCKET},server=on,wait=off")]);
+            add(&["-trace", "bcm2835_mbox_property", "-D", FIRMWARE_LOG]);
         }
         arguments.extend(options.extra.iter().cloned());
         Ok(arguments)

@@ -4,7 +4,7 @@ use crate::socket;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long QEMU may take to answer; it does so from its main loop, in milliseconds unless the host is starved.
@@ -34,6 +34,62 @@ pub enum QmpError {
         /// Its words.
         reason: String,
     },
+}
+
+/// Tag of the firmware's property that sets the flags of the next start, as QEMU writes down that it was asked.
+const REBOOT_FLAGS: &str = "tag:0x00038064";
+
+/// How a run ended that [`crate::Options::plays_firmware`] was set for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The board restarts.
+    Restart {
+        /// It asked for the other system, once.
+        is_tryboot: bool,
+    },
+    /// It is off, or QEMU was ended.
+    Off,
+}
+
+/// Watches how a run ends.
+#[derive(Debug)]
+pub struct Watch {
+    qmp: Qmp,
+    log: PathBuf,
+}
+
+impl Watch {
+    /// Connects to the machine whose run folder this is.
+    ///
+    /// # Errors
+    /// [`QmpError::Io`] when no machine runs there.
+    pub fn connect(run_folder: &Path) -> Result<Self, QmpError> {
+        let qmp = Qmp::over(socket::connect(run_folder, crate::command::EVENTS_SOCKET)?)?;
+        qmp.writer.set_read_timeout(None)?;
+        Ok(Self {
+            qmp,
+            log: run_folder.join(crate::command::FIRMWARE_LOG),
+        })
+    }
+
+    /// Waits for the end.
+    #[must_use]
+    pub fn wait(mut self) -> Ended {
+        let mut is_reset = false;
+        // The connection ends with QEMU.
+        while let Ok(event) = self.qmp.read() {
+            if event.get("event").and_then(Value::as_str) == Some("SHUTDOWN") {
+                is_reset = event.pointer("/data/reason").and_then(Value::as_str) == Some("guest-reset");
+            }
+        }
+        if !is_reset {
+            return Ended::Off;
+        }
+        let asked = std::fs::read_to_string(&self.log).unwrap_or_default();
+        Ended::Restart {
+            is_tryboot: asked.contains(REBOOT_FLAGS),
+        }
+    }
 }
 
 impl Qmp {

@@ -144,6 +144,7 @@ fn ext2_and_ext3_are_mounted_too() -> Result<()> {
         let image = Image::new("32M", &["-t", kind])?;
         let mut board = board(2, &image)?;
         board.run_ok(&format!("mount -t {kind} /dev/vda /mnt"), 60 * SECOND)?;
+        says(&mut board, "awk '$2 == \"/mnt\" { print $3 }' /proc/mounts", kind)?;
         board.run_ok("cp -a /etc /mnt/ && umount /mnt", 60 * SECOND)?;
         says(
             &mut board,

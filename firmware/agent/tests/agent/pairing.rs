@@ -23,6 +23,27 @@ async fn a_token_is_good_once() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_paired_pairs_anew_with_another_role() {
+    let board = Board::start();
+    let identity = Identity::generate().unwrap();
+    let first = board.agent.new_pairing(Role::Viewer).unwrap();
+    pair(&first, &[], &identity, "first").await.unwrap();
+    let second = board.agent.new_pairing(Role::Owner).unwrap();
+    let paired = pair(&second, &[], &identity, "second").await.unwrap();
+    assert_eq!(paired.role, Role::Owner);
+    let client = Client::connect(&paired, &identity).unwrap();
+    let welcome = client.wait_online(PATIENCE).await.unwrap();
+    assert_eq!((welcome.role, welcome.client_name.as_str()), (Role::Owner, "second"));
+    // A token is for one pairing, whoever shows it; the role stays.
+    let again = pair(&second, &[], &identity, "third").await;
+    assert!(
+        matches!(&again, Err(PairError::Refused(why)) if why.contains("used before")),
+        "{again:?}"
+    );
+    assert_eq!(client.wait_online(PATIENCE).await.unwrap().client_name, "second");
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_refused_and_guessing_is_slowed() {
     let board = Board::start();
     let good = board.agent.new_pairing(Role::Owner).unwrap();

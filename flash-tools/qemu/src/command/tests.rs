@@ -170,3 +170,43 @@ fn an_unknown_board_names_the_known_ones() {
         assert!(error.contains("qemu-virt, rpi4"), "{error}");
     }
 }
+
+#[test]
+fn a_card_is_started_by_the_loader_or_by_who_plays_the_firmware() {
+    let card = Some(Drive::raw("/card"));
+    let virt = board("qemu-virt");
+    let with_loader = Files {
+        loader: Some("/loader".into()),
+        ..files()
+    };
+    let options = Options {
+        card: card.clone(),
+        drives: vec![Drive::raw("/disk")],
+        ..Options::default()
+    };
+    let line = virt.command(&with_loader, &options).expect("is possible").join(" ");
+    assert!(
+        line.contains("-bios /loader ") && !line.contains("-kernel") && !line.contains("-append"),
+        "{line}"
+    );
+    // The last on the line is vda.
+    let (disk, card_at) = (line.find("file=/disk"), line.find("file=/card"));
+    assert!(disk.is_some() && disk < card_at, "{line}");
+
+    let options = Options {
+        card,
+        plays_firmware: true,
+        ..Options::default()
+    };
+    let line = board("rpi4")
+        .command(&files(), &options)
+        .expect("is possible")
+        .join(" ");
+    for part in [
+        "-device sd-card,bus=/generic-sdhci/sd-bus,drive=card",
+        "-no-reboot",
+        "-qmp unix:events.sock,server=on,wait=off",
+    ] {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}

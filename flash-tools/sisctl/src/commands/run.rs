@@ -10,6 +10,7 @@ use crate::terminal::{self, Left};
 use sis_image::card::layout::Layout;
 use sis_image::card::start::as_firmware;
 use sis_qemu::machine::StartError;
+use sis_qemu::qmp::{Ended, Watch};
 use sis_qemu::{Board, Drive, Files, Machine, Options};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -129,13 +130,18 @@ fn options(board: &Board, wishes: &Run) -> Outcome<Options> {
     })
 }
 
+/// Whether the firmware's part is played at each restart too: by the supervisor, who starts QEMU anew with what the card then says.
+fn plays_firmware(board: &Board, wishes: &Run) -> bool {
+    wishes.headless && wishes.card.is_some() && board.qemu.loader.is_none() && !wishes.no_reboot
+}
+
 /// QEMU runs no firmware of the Pi's: takes from the card what that would start, and answers the command line.
-fn play_firmware(board: &Board, card: &Path, run_folder: &Path) -> Outcome<String> {
+fn play_firmware(board: &Board, card: &Path, is_tryboot: bool, run_folder: &Path) -> Outcome<String> {
     let bytes = std::fs::metadata(card)
         .map_err(|error| Failure::new("run.card", format_args!("{}: {error}", card.display())))?
         .len();
     let layout = Layout::new(&board.name, bytes).or_fail("run.card")?;
-    let start = as_firmware(card, &layout, false).or_fail("run.card")?;
+    let start = as_firmware(card, &layout, is_tryboot).or_fail("run.card")?;
     std::fs::create_dir_all(run_folder).or_fail("run.folder")?;
     std::fs::write(run_folder.join(CARD_KERNEL), start.kernel).or_fail("run.card")?;
     std::fs::write(run_folder.join(CARD_TREE), start.device_tree).or_fail("run.card")?;
@@ -152,11 +158,12 @@ fn drive(file: &Path) -> Outcome<Drive> {
 }
 
 /// Starts QEMU (stopped) and writes down that it runs.
-fn start(context: &Context, board: &Board, wishes: &Run) -> Outcome<Machine> {
+fn start(context: &Context, board: &Board, wishes: &Run, is_tryboot: bool) -> Outcome<Machine> {
     let run_folder = context.workspace.run_folder(&board.name);
     let mut options = options(board, wishes)?;
     if let Some(card) = wishes.card.as_ref().filter(|_| board.qemu.loader.is_none()) {
-        options.append = Some(play_firmware(board, card, &run_folder)?);
+        options.append = Some(play_firmware(board, card, is_tryboot, &run_folder)?);
+        options.plays_firmware = plays_firmware(board, wishes);
     }
     let files = files(context, board, wishes)?;
     let usage = |error| Failure::new("run.options", error).exit(Exit::Usage);
@@ -193,7 +200,7 @@ fn resume(machine: &Machine, wishes: &Run) -> Outcome<()> {
 }
 
 fn foreground(context: &Context, board: &Board, wishes: &Run) -> Outcome {
-    let mut machine = start(context, board, wishes)?;
+    let mut machine = start(context, board, wishes, false)?;
     let attached = sis_qemu::console::attach(machine.run_folder()).map_err(attach_failure)?;
     context.report.say(format_args!("{}: Ctrl-] ends it", board.title));
     if let Some(port) = wishes.gdb {
@@ -266,16 +273,36 @@ pub(crate) fn supervise(context: &Context, wishes: &Run) -> Outcome {
     // Refused only to the leader of a process group, which a freshly started child is not.
     let _ = rustix::process::setsid();
     let board = context.workspace.board(&wishes.board)?;
-    let mut machine = start(context, &board, wishes)?;
-    resume(&machine, wishes)?;
-    let bound = wishes.bound.as_deref().and_then(Process::parse);
-    let keep = machine.run_folder().join(KEEP_FILE);
-    while !machine.has_ended() {
-        if bound.is_some_and(|process| !process.is_alive()) && !keep.exists() {
-            machine.stop();
-        }
-        std::thread::sleep(Duration::from_millis(50));
+    let mut wishes = wishes.clone();
+    wishes.headless = true;
+    if wishes.agent_port.is_none() && board.qemu.network_device.is_some() {
+        // Clients know the board by its port: it stays when QEMU is started anew.
+        wishes.agent_port = Some(sis_qemu::free_udp_port().or_fail("run.port")?);
     }
+    let bound = wishes.bound.as_deref().and_then(Process::parse);
+    let keep = context.workspace.run_folder(&board.name).join(KEEP_FILE);
+    let mut is_tryboot = false;
+    let mut machine = loop {
+        let mut machine = start(context, &board, &wishes, is_tryboot)?;
+        let watch = if plays_firmware(&board, &wishes) {
+            Some(Watch::connect(machine.run_folder()).or_fail("run.qemu")?)
+        } else {
+            None
+        };
+        resume(&machine, &wishes)?;
+        let ending = watch.map(|watch| std::thread::spawn(|| watch.wait()));
+        while !machine.has_ended() {
+            if bound.is_some_and(|process| !process.is_alive()) && !keep.exists() {
+                machine.stop();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let ended = ending.and_then(|ending| ending.join().ok());
+        match ended {
+            Some(Ended::Restart { is_tryboot: asked }) => is_tryboot = asked,
+            _ => break machine,
+        }
+    };
     forget_if_ours(context, machine.run_folder());
     ended(&mut machine)
 }

@@ -203,6 +203,10 @@ impl File for Node {
         Ok((n, offset + n as u64))
     }
 
+    fn can_direct(&self) -> bool {
+        true
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

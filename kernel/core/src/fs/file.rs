@@ -122,6 +122,11 @@ pub trait File: Any + Send + Sync {
         None
     }
 
+    /// Whether transfers may leave the cache out (O_DIRECT); where not, the flag is refused (open(2), fcntl(2)).
+    fn can_direct(&self) -> bool {
+        false
+    }
+
     /// Status flags have changed by fcntl(F_SETFL).
     fn set_flags(&self, flags: u32) {
         let _ = flags;

@@ -10,7 +10,7 @@ use super::dentry::Dentry;
 use super::device;
 use super::file::{File, Hold, IoFlags, OpenFile, Whence};
 use super::flags::{
-    O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_RDONLY, O_TMPFILE,
+    O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_RDONLY, O_TMPFILE,
     O_TMPFILE_BIT, O_TRUNC, O_WRONLY, STATUS_FLAGS,
 };
 use super::inode::{FileType, NewInode, NewKind};
@@ -157,10 +157,17 @@ pub fn open_path(base: &Base, path: Path, flags: u32, created: bool) -> Result<A
     };
     let ops = match kind {
         FileType::Directory => directory(),
-        FileType::CharDevice | FileType::BlockDevice => device::open(kind, inode.metadata().rdev, flags)?,
+        FileType::CharDevice | FileType::BlockDevice => {
+            let ops = device::open(kind, inode.metadata().rdev, flags)?;
+            check_direct(ops.as_ref(), flags)?;
+            ops
+        }
+        // There are no packets in pipes.
+        FileType::Fifo if flags & O_DIRECT != 0 => return Err(Errno::EINVAL),
         FileType::Fifo => pipe::open_fifo(inode, flags)?,
         FileType::Regular => {
             let ops = inode.clone().open(flags)?;
+            check_direct(ops.as_ref(), flags)?;
             if flags & O_TRUNC != 0 {
                 inode.set_size(0)?;
                 notify::truncated(&path.dentry);
@@ -174,6 +181,14 @@ pub fn open_path(base: &Base, path: Path, flags: u32, created: bool) -> Result<A
     let file = OpenFile::holding(ops, flags & STATUS_FLAGS, Some(path), hold);
     notify::opened(&file);
     Ok(file)
+}
+
+/// `EINVAL` where O_DIRECT means nothing.
+fn check_direct(ops: &dyn File, flags: u32) -> Result<()> {
+    if flags & O_DIRECT != 0 && !ops.can_direct() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
 }
 
 static NEXT_UNNAMED: AtomicU64 = AtomicU64::new(1);

@@ -56,17 +56,17 @@ const BUILT_IN: &[Kind] = &[
     Kind {
         name: "ext3",
         needs_device: true,
-        open: |source, options| ext4::open(&device(source)?, options),
+        open: |source, options| ext4::open(&device(source)?, options, "ext3"),
     },
     Kind {
         name: "ext2",
         needs_device: true,
-        open: |source, options| ext4::open(&device(source)?, options),
+        open: |source, options| ext4::open(&device(source)?, options, "ext2"),
     },
     Kind {
         name: "ext4",
         needs_device: true,
-        open: |source, options| ext4::open(&device(source)?, options),
+        open: |source, options| ext4::open(&device(source)?, options, "ext4"),
     },
 ];
 

@@ -11,7 +11,7 @@ use sis_abi::fs::{
 use super::args;
 use super::{Call, Row, built, partial};
 use crate::fs::file::{FdTable, OpenFile};
-use crate::fs::flags::{O_CLOEXEC, O_LARGEFILE, O_NONBLOCK, SETFL_FLAGS};
+use crate::fs::flags::{O_CLOEXEC, O_DIRECT, O_LARGEFILE, O_NONBLOCK, SETFL_FLAGS};
 use crate::fs::locks::{self, Owner};
 use crate::fs::pipe;
 use crate::user::UserPtr;
@@ -114,7 +114,11 @@ fn fcntl(call: &mut Call<'_>) -> Result<usize> {
     let file = args::file(call, 0)?;
     match command {
         F_SETFL => {
-            file.set_flags(SETFL_FLAGS, call.uint(2));
+            let flags = call.uint(2);
+            if flags & O_DIRECT != 0 && !file.ops.can_direct() {
+                return Err(Errno::EINVAL);
+            }
+            file.set_flags(SETFL_FLAGS, flags);
             Ok(0)
         }
         F_GETLK | F_OFD_GETLK => {

@@ -7,6 +7,7 @@ use super::args;
 use super::{Call, Row, partial};
 use crate::fs::file::OpenFile;
 use crate::fs::inode::Inode;
+use crate::fs::notify;
 use crate::fs::path::Path;
 use crate::fs::walk::Base;
 use crate::fs::xattr::{self, LIST_MAX, NAME_MAX, VALUE_MAX};
@@ -45,6 +46,17 @@ impl Target {
         match self {
             Self::Place(path) => Ok(path.inode().clone()),
             Self::File(file) => file.inode().ok_or(Errno::EOPNOTSUPP),
+        }
+    }
+
+    /// Tells those who watch it.
+    fn changed(&self) {
+        let path = match self {
+            Self::Place(path) => Some(path),
+            Self::File(file) => file.path.as_ref(),
+        };
+        if let Some(path) = path {
+            notify::xattrs_changed(&path.dentry);
         }
     }
 
@@ -105,6 +117,7 @@ fn set(call: &Call<'_>, target: Target) -> Result<usize> {
         }
     };
     xattr::set(&inode, &cred, &name, &value, must_exist)?;
+    target.changed();
     Ok(0)
 }
 
@@ -140,5 +153,6 @@ fn remove(call: &Call<'_>, target: Target) -> Result<usize> {
     target.writable()?;
     let name = name(call)?;
     xattr::remove(&target.inode()?, &call.thread.cred(), &name)?;
+    target.changed();
     Ok(0)
 }

@@ -762,11 +762,23 @@ fn direct() -> Outcome {
     let path = scratch.path("f");
     let want: Vec<u8> = (0..LEN).map(|n| (n / 7 % 251) as u8).collect();
     std::fs::write(&path, &want).map_err(|e| e.to_string())?;
-    let direct = match open(&path, libc::O_RDWR | libc::O_DIRECT, 0) {
-        // tmpfs has none before Linux 6.6.
-        Err(Errno(libc::EINVAL)) => return Ok(()),
+    let direct = match open(&path, libc::O_RDWR | libc::O_TRUNC | libc::O_DIRECT, 0) {
+        // tmpfs has none before Linux 6.6. What is refused is not truncated, and the flag is refused later too.
+        Err(Errno(libc::EINVAL)) => {
+            check!(
+                std::fs::read(&path).map_err(|e| e.to_string())? == want,
+                "it was truncated"
+            );
+            let plain = open(&path, libc::O_RDWR, 0).what("open")?;
+            return refused(
+                "later",
+                sys!(SYS_fcntl, &plain, libc::F_SETFL, libc::O_DIRECT),
+                libc::EINVAL,
+            );
+        }
         other => other.what("O_DIRECT")?,
     };
+    std::fs::write(&path, &want).map_err(|e| e.to_string())?;
     let at = map(PAGES, libc::PROT_READ | libc::PROT_WRITE).what("mmap")?;
     let seen = |len: usize| (0..len).map(|n| peek(at + n)).collect::<Vec<u8>>();
     let pread = |len: usize, offset: usize| sys!(SYS_pread64, &direct, at, len, offset);

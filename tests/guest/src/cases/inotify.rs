@@ -10,6 +10,7 @@ pub(super) static CASES: &[Case] = &[
     ("inotify/file-life", events::file_life),
     ("inotify/self-and-parent", events::self_and_parent),
     ("inotify/attributes", events::attributes),
+    ("inotify/extended-attributes", events::extended_attributes),
     ("inotify/directories", events::directories),
     ("inotify/links", events::links),
     ("inotify/unlink-while-open", events::unlink_while_open),

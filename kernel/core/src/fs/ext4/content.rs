@@ -369,6 +369,10 @@ impl File for Opened {
         Ok((n, after))
     }
 
+    fn can_direct(&self) -> bool {
+        true
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

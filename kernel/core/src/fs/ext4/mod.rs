@@ -396,7 +396,7 @@ static MOUNTED: SpinLock<BTreeMap<u64, Weak<SuperBlock>>> = SpinLock::new(Rank::
 ///
 /// # Errors
 /// `EINVAL` for unknown options and where there is no such file system, `EBUSY`, `EROFS`, `EUCLEAN`, `EIO`.
-pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> {
+pub fn open(device: &Arc<block::Volume>, text: &str, kind: &'static str) -> Result<Arc<SuperBlock>> {
     let wanted = Options::parse(text)?;
     let number = device.device_number();
     if let Some(there) = MOUNTED.lock().get(&number).and_then(Weak::upgrade) {
@@ -437,7 +437,6 @@ pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> 
     if report.had_errors {
         sis_machine::warn!("ext4: {name}: errors were found on it before, run e2fsck");
     }
-    let kind = "ext4";
     let shared = Arc::new(Shared {
         block_bytes: volume.block_bytes(),
         file_bytes_max: volume.max_file_bytes(),

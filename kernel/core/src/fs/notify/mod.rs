@@ -226,6 +226,13 @@ pub fn attributes_changed(dentry: &Dentry, change: &AttributeChange) {
     tell_both(dentry, mask, false);
 }
 
+/// Extended attributes were changed.
+pub fn xattrs_changed(dentry: &Dentry) {
+    if is_watched() {
+        tell_both(dentry, IN_ATTRIB, false);
+    }
+}
+
 /// A file was made under `name`, or got it as another name.
 pub fn created(dir: &Arc<dyn Inode>, name: &[u8], inode: &Arc<dyn Inode>) {
     if is_watched() {

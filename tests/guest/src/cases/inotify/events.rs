@@ -1,7 +1,7 @@
 //! Which events there are, of what, and in which order.
 
 use super::{ALL, add, drain, io, make, new, told, watched};
-use crate::sys::{Outcome, Scratch, What, c, open, write};
+use crate::sys::{Outcome, Scratch, What, c, open, refused, write};
 
 pub(super) fn file_life() -> Outcome {
     let (dir, on) = (Scratch::new()?, new()?);
@@ -230,5 +230,24 @@ pub(super) fn rename_exchange() -> Outcome {
     sys!(SYS_renameat2, at, from.as_ptr(), at, to.as_ptr(), libc::RENAME_EXCHANGE).what("renameat2")?;
     let want = ["1 from f", "1 to g", "2 move-self", "1 from g", "1 to f", "3 move-self"];
     same!(told(&on)?, want, "an exchange");
+    Ok(())
+}
+
+/// Setting and removing an extended attribute changes attributes; what is refused changes nothing.
+pub(super) fn extended_attributes() -> Outcome {
+    let scratch = Scratch::new()?;
+    let f = scratch.path("f");
+    make(&f)?;
+    let on = new()?;
+    add(&on, &f, ALL).what("the file")?;
+    add(&on, &scratch.0, ALL).what("its folder")?;
+    let (path, name) = (c(&f), c("trusted.sis"));
+    let set = |flags: i32| sys!(SYS_setxattr, path.as_ptr(), name.as_ptr(), b"x".as_ptr(), 1, flags);
+    refused("one that is not there", set(2), libc::ENODATA)?;
+    same!(told(&on)?, Vec::<String>::new(), "a refusal");
+    set(0).what("setxattr")?;
+    same!(told(&on)?, ["2 attrib f", "1 attrib"], "setting");
+    sys!(SYS_removexattr, path.as_ptr(), name.as_ptr()).what("removexattr")?;
+    same!(told(&on)?, ["2 attrib f", "1 attrib"], "removing");
     Ok(())
 }
