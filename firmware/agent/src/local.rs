@@ -7,7 +7,7 @@
 //! | `{"cmd":"pair","role":"owner"}` | `{"link":"sis-pair:v1?..","expiresInS":600}` |
 //! | `{"cmd":"list"}` | `{"clients":[{"key","name","role","pairedMs"?,"connected"}]}` |
 //! | `{"cmd":"unpair","client":"name or key"}` | `{"unpaired":"name"}` |
-//! | `{"cmd":"status"}` | `{"name","listen","key","source","clients","paired","openPairings","uptimeMs"}` |
+//! | `{"cmd":"status"}` | `{"name","listen","key","source","clients","paired","openPairings","uptimeMs","system"}` |
 //!
 //! What cannot be done answers `{"error":"a sentence"}`.
 
@@ -144,6 +144,8 @@ fn answer(state: &State, line: &[u8]) -> Value {
             "paired": state.clients().len(),
             "openPairings": state.open_tokens(),
             "uptimeMs": u64::try_from(state.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            // What runs, and what became of updates; null where there are no slots.
+            "system": state.updates.status().ok(),
         }),
     }
 }

@@ -91,23 +91,31 @@ fn send(
 }
 
 /// What the board says once nothing is under way.
-fn settled(paired: &Paired) -> Result<UpdateStatus> {
+fn settled(paired: &mut Paired) -> Result<UpdateStatus> {
     let deadline = Instant::now() + TRIAL;
     loop {
-        match paired.runtime.block_on(paired.client.update_status()) {
+        let last = match paired.runtime.block_on(paired.client.update_status()) {
             Ok(status) if status.pending.is_none() => return Ok(status),
-            Ok(_) | Err(RequestError::Offline(_) | RequestError::Interrupted(_)) => {}
+            Ok(status) => format!("{status:?}"),
+            Err(error @ (RequestError::Offline(_) | RequestError::Interrupted(_))) => error.to_string(),
             Err(error) => return Err(paired.board.failure(error)),
-        }
+        };
         if Instant::now() >= deadline {
-            return Err(paired.board.failure("the board did not say what became of the update"));
+            // What can still be learnt, from the other side.
+            let link = paired.client.state();
+            let own = paired
+                .board
+                .run("sis-agent status; ps; ip addr; dmesg | tail -n 20", 30 * SECOND);
+            return Err(paired.board.failure(format_args!(
+                "the board did not say what became of the update: {last}; {link:?}; {own:?}"
+            )));
         }
         std::thread::sleep(Duration::from_millis(250));
     }
 }
 
 /// The whole of an update: what the board says in the end.
-fn update(paired: &Paired, bundle: &[u8]) -> Result<UpdateStatus> {
+fn update(paired: &mut Paired, bundle: &[u8]) -> Result<UpdateStatus> {
     let mut steps = Vec::new();
     send(paired, bundle, false, |report| {
         if let UpdateReport::Progress { step, .. } = report
@@ -143,12 +151,12 @@ fn assert_runs(status: &UpdateStatus, version: &str, slot: &str) {
 fn an_update_is_written_tried_and_kept_and_so_is_the_next() -> Result<()> {
     let card = card()?;
     let mut paired = paired(boot(&card)?)?;
-    assert_runs(&settled(&paired)?, "1.0.0", "a");
+    assert_runs(&settled(&mut paired)?, "1.0.0", "a");
     paired
         .board
         .run_ok("echo mine >/data/mine; echo old >/etc/old", 20 * SECOND)?;
 
-    let status = update(&paired, good()?)?;
+    let status = update(&mut paired, good()?)?;
     assert_runs(&status, "1.1.0", "b");
     let last = status
         .last
@@ -157,6 +165,13 @@ fn an_update_is_written_tried_and_kept_and_so_is_the_next() -> Result<()> {
         (last.succeeded, last.from_version.as_str(), last.slot.as_str()),
         (true, "1.0.0", "b")
     );
+    let said = paired.board.run_ok("sis-agent status", 20 * SECOND)?;
+    let said: serde_json::Value = serde_json::from_str(said.trim()).map_err(Failure::new)?;
+    assert_eq!(
+        (&said["system"]["running"], &said["system"]["last"]["succeeded"]),
+        (&"b".into(), &true.into()),
+        "{said}"
+    );
     // The same client, the same data, another root.
     assert_eq!(
         paired.exec("cat /data/mine; ls /etc/old 2>/dev/null; cut -d' ' -f1 /proc/mounts | head -n 1")?,
@@ -164,7 +179,7 @@ fn an_update_is_written_tried_and_kept_and_so_is_the_next() -> Result<()> {
     );
 
     // The same version again is no step back; it goes into the first slot.
-    let status = update(&paired, good()?)?;
+    let status = update(&mut paired, good()?)?;
     assert_runs(&status, "1.1.0", "a");
     assert_eq!(
         paired.exec("cat /data/mine; ls /etc/old 2>/dev/null; ls /data/sis/update")?,
@@ -180,21 +195,21 @@ fn a_system_that_crashes_or_fails_its_checks_is_left_and_says_why() -> Result<()
     let crashes = bundle("1.2.0", &[("sbin/init", "#!/bin/sh\nexit 3\n")])?;
     let fails = "#!/bin/sh\n[ \"$1\" != selfcheck ] || { echo '[FAIL] made-up: on purpose'; exit 1; }\nexec /bin/sh\n";
     let fails = bundle("1.3.0", &[("sbin/sis-shell", fails)])?;
-    let paired = paired(boot(&card)?.expects_panic())?;
+    let mut paired = paired(boot(&card)?.expects_panic())?;
 
-    let status = update(&paired, &crashes)?;
+    let status = update(&mut paired, &crashes)?;
     assert_runs(&status, "1.0.0", "a");
     let reason = status.last.map_or_else(String::new, |last| last.reason);
     assert!(reason.contains("did not come up"), "{reason}");
     assert!(paired.board.has_panicked(), "the new system has a good init");
 
-    let status = update(&paired, &fails)?;
+    let status = update(&mut paired, &fails)?;
     assert_runs(&status, "1.0.0", "a");
     let reason = status.last.map_or_else(String::new, |last| last.reason);
     assert!(reason.contains("made-up (on purpose)"), "{reason}");
 
     // It is none the worse for it.
-    assert_runs(&update(&paired, good()?)?, "1.1.0", "b");
+    assert_runs(&update(&mut paired, good()?)?, "1.1.0", "b");
     Ok(())
 }
 
@@ -202,8 +217,8 @@ fn a_system_that_crashes_or_fails_its_checks_is_left_and_says_why() -> Result<()
 fn a_system_without_an_agent_is_left_when_its_time_is_over() -> Result<()> {
     let card = card()?;
     let mute = bundle("1.4.0", &[("sbin/sis-agent", "#!/bin/sh\nexit 1\n")])?;
-    let paired = paired(boot(&card)?)?;
-    let status = update(&paired, &mute)?;
+    let mut paired = paired(boot(&card)?)?;
+    let status = update(&mut paired, &mute)?;
     assert_runs(&status, "1.0.0", "a");
     let reason = status.last.map_or_else(String::new, |last| last.reason);
     assert!(reason.contains("did not prove itself within"), "{reason}");
@@ -213,8 +228,9 @@ fn a_system_without_an_agent_is_left_when_its_time_is_over() -> Result<()> {
 /// Cuts the power, and starts the board again from the same card.
 fn cut(paired: &mut Paired, card: &Card) -> Result<()> {
     let pid = paired.board.pid().to_string();
-    let killed = Command::new("kill")
-        .args(["-KILL", &pid])
+    // The shell's own: a small host has no other.
+    let killed = Command::new("sh")
+        .args(["-c", "kill -KILL \"$1\"", "sh", &pid])
         .status()
         .map_err(Failure::new)?;
     assert!(killed.success());
@@ -246,7 +262,7 @@ fn a_cut_at_any_step_leaves_a_system_that_runs_and_says_what_happened() -> Resul
         .map_err(|error| paired.board.failure(error))?;
         assert!(was_there, "{step:?} was not told");
         cut(&mut paired, &card)?;
-        let status = settled(&paired)?;
+        let status = settled(&mut paired)?;
         assert_runs(&status, "1.0.0", "a");
         let last = status
             .last
@@ -262,7 +278,7 @@ fn a_cut_at_any_step_leaves_a_system_that_runs_and_says_what_happened() -> Resul
     send(&paired, good()?, false, |_| true).map_err(|error| paired.board.failure(error))?;
     paired.board.expect("LAUNCHING SHELL", TRIAL)?;
     cut(&mut paired, &card)?;
-    let status = settled(&paired)?;
+    let status = settled(&mut paired)?;
     assert_runs(&status, "1.0.0", "a");
     let last = status
         .last
@@ -274,7 +290,7 @@ fn a_cut_at_any_step_leaves_a_system_that_runs_and_says_what_happened() -> Resul
     );
 
     // After all that, it is as good as new.
-    assert_runs(&update(&paired, good()?)?, "1.1.0", "b");
+    assert_runs(&update(&mut paired, good()?)?, "1.1.0", "b");
     power_off(paired.board)?;
     card.assert_clean()
 }
@@ -325,7 +341,7 @@ fn what_is_not_whole_not_signed_older_or_another_board_s_is_refused_before_a_byt
             other => return Err(paired.board.failure(format_args!("{words}: {other:?}"))),
         }
     }
-    assert_runs(&settled(&paired)?, "1.0.0", "a");
+    assert_runs(&settled(&mut paired)?, "1.0.0", "a");
     paired.board.run_ok("sync", 20 * SECOND)?;
     assert_eq!(
         before,
@@ -334,7 +350,7 @@ fn what_is_not_whole_not_signed_older_or_another_board_s_is_refused_before_a_byt
 
     // A step back is taken when it is wanted.
     send(&paired, &older, true, |_| true).map_err(|error| paired.board.failure(error))?;
-    assert_runs(&settled(&paired)?, "1.0.0-rc.1", "b");
+    assert_runs(&settled(&mut paired)?, "1.0.0-rc.1", "b");
     Ok(())
 }
 
@@ -388,15 +404,15 @@ fn the_pi_tries_an_update_by_its_firmware_s_flag_and_keeps_it_or_falls_back() ->
     let good = bundle_of(RPI4, "1.1.0", &[], &of)?;
     let crashes = bundle_of(RPI4, "1.2.0", &[("sbin/init", "#!/bin/sh\nexit 3\n")], &of)?;
     let mut paired = paired(pi_boot(&card).expects_panic())?;
-    assert_runs(&settled(&paired)?, "1.0.0", "a");
+    assert_runs(&settled(&mut paired)?, "1.0.0", "a");
 
     send(&paired, &good, false, |_| true).map_err(|error| paired.board.failure(error))?;
     assert!(restarted(&mut paired, &card)?, "the firmware was not told");
-    assert_runs(&settled(&paired)?, "1.1.0", "b");
+    assert_runs(&settled(&mut paired)?, "1.1.0", "b");
     // Without the flag it is the same one now.
     paired.board.type_text("reboot\n")?;
     assert!(!restarted(&mut paired, &card)?);
-    assert_runs(&settled(&paired)?, "1.1.0", "b");
+    assert_runs(&settled(&mut paired)?, "1.1.0", "b");
 
     send(&paired, &crashes, false, |_| true).map_err(|error| paired.board.failure(error))?;
     paired.board.wait_end(60 * SECOND)?;
@@ -407,7 +423,7 @@ fn the_pi_tries_an_update_by_its_firmware_s_flag_and_keeps_it_or_falls_back() ->
         .start()?;
     paired.board = crashing;
     assert!(!restarted(&mut paired, &card)?, "the flag is for one start");
-    let status = settled(&paired)?;
+    let status = settled(&mut paired)?;
     assert_runs(&status, "1.1.0", "b");
     let reason = status.last.map_or_else(String::new, |last| last.reason);
     assert!(reason.contains("did not come up"), "{reason}");
