@@ -67,6 +67,9 @@ pub fn attach(device: &'static dyn NetDevice, irq: IrqNumber, trigger: Trigger) 
         return Err(Errno::EIO);
     }
     sis_machine::info!("net: {name}: {} over {irq}", device.mac());
+    // A frame may have come before anybody listened: its interrupt, left alone, would hide the next where the line is
+    // edge-triggered, and nothing would ever be received.
+    device.acknowledge_interrupt();
     kick();
     Ok(())
 }
