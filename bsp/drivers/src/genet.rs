@@ -11,106 +11,26 @@
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 use sis_hal::{Clock, DmaBuffer, MacAddr, NetCounters, NetDevice, NetStats, Registers, Timeout, TxError, wait_until};
-use tock_registers::register_bitfields;
 
 use crate::busy::Busy;
 use crate::reg::Reg;
 
 mod phy;
+mod regs;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 #[cfg(test)]
 mod tests;
 
 use phy::Speed;
-
-register_bitfields![u32,
-    /// SYS_REV_CTRL.
-    REV [
-        MAJOR OFFSET(24) NUMBITS(4) []
-    ],
-    /// EXT_RGMII_OOB_CTRL.
-    OOB [
-        ID_MODE_DIS OFFSET(16) NUMBITS(1) [],
-        RGMII_MODE_EN OFFSET(6) NUMBITS(1) [],
-        OOB_DISABLE OFFSET(5) NUMBITS(1) [],
-        RGMII_LINK OFFSET(4) NUMBITS(1) []
-    ],
-    /// UMAC_CMD.
-    CMD [
-        LCL_LOOP_EN OFFSET(15) NUMBITS(1) [],
-        SW_RESET OFFSET(13) NUMBITS(1) [],
-        HD_EN OFFSET(10) NUMBITS(1) [],
-        SPEED OFFSET(2) NUMBITS(2) [],
-        RX_EN OFFSET(1) NUMBITS(1) [],
-        TX_EN OFFSET(0) NUMBITS(1) []
-    ],
-    /// A descriptor's length and status.
-    DESCRIPTOR [
-        LENGTH OFFSET(16) NUMBITS(12) [],
-        OWN OFFSET(15) NUMBITS(1) [],
-        EOP OFFSET(14) NUMBITS(1) [],
-        SOP OFFSET(13) NUMBITS(1) [],
-        QTAG OFFSET(7) NUMBITS(6) [],
-        APPEND_CRC OFFSET(6) NUMBITS(1) [],
-        TOO_LONG OFFSET(4) NUMBITS(1) [],
-        ODD_NIBBLE OFFSET(3) NUMBITS(1) [],
-        RX_ERROR OFFSET(2) NUMBITS(1) [],
-        CRC_ERROR OFFSET(1) NUMBITS(1) [],
-        OVERFLOW OFFSET(0) NUMBITS(1) []
-    ],
-    /// The status and masks of the first interrupt.
-    IRQ [
-        TX_DONE OFFSET(16) NUMBITS(1) [],
-        RX_DONE OFFSET(13) NUMBITS(1) []
-    ]
-];
-
-const SYS_REV_CTRL: Reg<REV::Register> = Reg::at(0x000);
-const SYS_PORT_CTRL: Reg = Reg::at(0x004);
-const SYS_RBUF_FLUSH_CTRL: Reg = Reg::at(0x008);
-const EXT_RGMII_OOB_CTRL: Reg<OOB::Register> = Reg::at(0x08c);
-const INTRL2_STAT: Reg<IRQ::Register> = Reg::at(0x200);
-const INTRL2_CLEAR: Reg<IRQ::Register> = Reg::at(0x208);
-const INTRL2_MASK_SET: Reg<IRQ::Register> = Reg::at(0x210);
-const INTRL2_MASK_CLEAR: Reg<IRQ::Register> = Reg::at(0x214);
-const RBUF_CTRL: Reg = Reg::at(0x300);
-const RBUF_TBUF_SIZE_CTRL: Reg = Reg::at(0x3b4);
-const UMAC_CMD: Reg<CMD::Register> = Reg::at(0x808);
-const UMAC_MAC0: Reg = Reg::at(0x80c);
-const UMAC_MAC1: Reg = Reg::at(0x810);
-const UMAC_MAX_FRAME_LEN: Reg = Reg::at(0x814);
-const UMAC_TX_FLUSH: Reg = Reg::at(0xb34);
-const UMAC_MIB_CTRL: Reg = Reg::at(0xd80);
-
-/// The first registers of each direction: its 256 descriptors.
-const RX: usize = 0x2000;
-const TX: usize = 0x4000;
-/// From there on, its rings, and behind the last the registers of all of them.
-const RINGS: usize = 0xc00;
-const RING_BYTES: usize = 0x40;
-const DEFAULT_RING: usize = 16;
-const DMA_COMMON: usize = RINGS + (DEFAULT_RING + 1) * RING_BYTES;
-
-/// In a ring's registers. The device's own pointer and index come first in the receive ring, the driver's in the other.
-const RING_RX_WRITE_PTR: usize = 0x00;
-const RING_RX_PROD_INDEX: usize = 0x08;
-const RING_RX_CONS_INDEX: usize = 0x0c;
-const RING_TX_READ_PTR: usize = 0x00;
-const RING_TX_CONS_INDEX: usize = 0x08;
-const RING_TX_PROD_INDEX: usize = 0x0c;
-const RING_BUF_SIZE: usize = 0x10;
-const RING_START_ADDR: usize = 0x14;
-const RING_END_ADDR: usize = 0x1c;
-const RING_MBUF_DONE_THRESH: usize = 0x24;
-const RING_FLOW: usize = 0x28;
-const RING_RX_READ_PTR: usize = 0x2c;
-const RING_TX_WRITE_PTR: usize = 0x2c;
-
-/// In the registers of all rings.
-const DMA_RING_CFG: usize = 0x00;
-const DMA_CTRL: usize = 0x04;
-const DMA_SCB_BURST_SIZE: usize = 0x0c;
+use regs::{
+    CMD, DEFAULT_RING, DESCRIPTOR, DMA_COMMON, DMA_CTRL, DMA_RING_CFG, DMA_SCB_BURST_SIZE, EXT_RGMII_OOB_CTRL,
+    INTRL2_CLEAR, INTRL2_MASK_CLEAR, INTRL2_MASK_SET, INTRL2_STAT, IRQ, OOB, RBUF_CTRL, RBUF_TBUF_SIZE_CTRL, REV,
+    RING_BUF_SIZE, RING_BYTES, RING_END_ADDR, RING_FLOW, RING_MBUF_DONE_THRESH, RING_RX_CONS_INDEX, RING_RX_PROD_INDEX,
+    RING_RX_READ_PTR, RING_RX_WRITE_PTR, RING_START_ADDR, RING_TX_CONS_INDEX, RING_TX_PROD_INDEX, RING_TX_READ_PTR,
+    RING_TX_WRITE_PTR, RINGS, RX, SYS_PORT_CTRL, SYS_RBUF_FLUSH_CTRL, SYS_REV_CTRL, TX, UMAC_CMD, UMAC_MAC0, UMAC_MAC1,
+    UMAC_MAX_FRAME_LEN, UMAC_MIB_CTRL, UMAC_TX_FLUSH,
+};
 
 const DMA_ENABLE: u32 = 1;
 const DMA_RING_ENABLE: u32 = 1 << (DEFAULT_RING + 1);
