@@ -1,6 +1,8 @@
 //! Open files: flags, offsets, vectors, holes, truncation, duplicates, fcntl(2), directories.
 
+mod descriptors;
 mod direct;
+mod status;
 
 use super::Case;
 use crate::sys::{Errno, Fd, Outcome, PAGE, Scratch, What, c, fd, open, read, refused, write};
@@ -16,24 +18,24 @@ pub(super) static CASES: &[Case] = &[
     ("files/holes", holes),
     ("files/truncate", truncate),
     ("files/unlinked-lives-on", unlinked_lives_on),
-    ("files/dup", dup),
-    ("files/fcntl", fcntl),
-    ("files/bad-descriptors", bad_descriptors),
+    ("files/dup", descriptors::dup),
+    ("files/fcntl", descriptors::fcntl),
+    ("files/bad-descriptors", descriptors::bad_descriptors),
     ("files/getdents", getdents),
-    ("files/stat-fields", stat_fields),
-    ("files/statx", statx),
-    ("files/times", times),
+    ("files/stat-fields", status::stat_fields),
+    ("files/statx", status::statx),
+    ("files/times", status::times),
     ("files/sendfile", sendfile),
     ("files/copy-large", copy_large),
     ("files/directories-are-not-files", directories_are_not_files),
-    ("files/lowest-descriptor", lowest_descriptor),
-    ("files/close-range", close_range),
-    ("files/statfs", statfs),
+    ("files/lowest-descriptor", descriptors::lowest_descriptor),
+    ("files/close-range", descriptors::close_range),
+    ("files/statfs", status::statfs),
     ("files/fallocate", fallocate),
     ("files/flock", flock),
-    ("files/path-descriptor", path_descriptor),
+    ("files/path-descriptor", descriptors::path_descriptor),
     ("files/devices", devices),
-    ("files/descriptor-limit", descriptor_limit),
+    ("files/descriptor-limit", descriptors::descriptor_limit),
     ("files/direct", direct::direct),
 ];
 
@@ -307,72 +309,6 @@ fn unlinked_lives_on() -> Outcome {
     Ok(())
 }
 
-fn dup() -> Outcome {
-    let scratch = Scratch::new()?;
-    let file = new_file(&scratch, b"abcdef")?;
-    let copy = fd(sys!(SYS_dup, &file), "dup")?;
-    sys!(SYS_lseek, &file, 2, libc::SEEK_SET).what("lseek")?;
-    same!(read(&copy, 2).what("read")?, b"cd".to_vec(), "the offset is shared");
-    let at = sys!(SYS_dup3, &file, 70, libc::O_CLOEXEC).what("dup3")? as i32;
-    same!(
-        (at, sys!(SYS_fcntl, 70, libc::F_GETFD)),
-        (70, Ok(1)),
-        "dup3 with O_CLOEXEC"
-    );
-    same!(
-        sys!(SYS_fcntl, &copy, libc::F_GETFD),
-        Ok(0),
-        "the flag is each descriptor's own"
-    );
-    refused("dup3 onto itself", sys!(SYS_dup3, &file, file.0, 0), libc::EINVAL)?;
-    refused("dup3 with unknown flags", sys!(SYS_dup3, &file, 71, 1), libc::EINVAL)?;
-    refused(
-        "dup3 to a number too large",
-        sys!(SYS_dup3, &file, 1 << 30, 0),
-        libc::EBADF,
-    )?;
-    let high = fd(sys!(SYS_fcntl, &file, libc::F_DUPFD_CLOEXEC, 50), "F_DUPFD_CLOEXEC")?;
-    same!(
-        (high.0, sys!(SYS_fcntl, &high, libc::F_GETFD)),
-        (50, Ok(1)),
-        "the lowest from 50"
-    );
-    Ok(())
-}
-
-fn fcntl() -> Outcome {
-    let scratch = Scratch::new()?;
-    let file = new_file(&scratch, b"")?;
-    same!(
-        sys!(SYS_fcntl, &file, libc::F_SETFL, libc::O_APPEND | libc::O_NONBLOCK),
-        Ok(0),
-        "F_SETFL"
-    );
-    let flags = sys!(SYS_fcntl, &file, libc::F_GETFL).what("F_GETFL")? as i32;
-    same!(
-        flags & (libc::O_APPEND | libc::O_NONBLOCK | libc::O_ACCMODE),
-        libc::O_APPEND | libc::O_NONBLOCK | libc::O_RDWR,
-        "flags"
-    );
-    sys!(SYS_fcntl, &file, libc::F_SETFD, libc::FD_CLOEXEC).what("F_SETFD")?;
-    same!(sys!(SYS_fcntl, &file, libc::F_GETFD), Ok(1), "F_GETFD");
-    refused("an unknown command", sys!(SYS_fcntl, &file, 9999), libc::EINVAL)?;
-    refused("a bad descriptor", sys!(SYS_fcntl, 999, libc::F_GETFD), libc::EBADF)
-}
-
-fn bad_descriptors() -> Outcome {
-    for number in [-1, 999, i32::MAX, i32::MIN] {
-        refused("read", sys!(SYS_read, number, 0, 0), libc::EBADF)?;
-        refused("write", sys!(SYS_write, number, 0, 0), libc::EBADF)?;
-        refused("close", sys!(SYS_close, number), libc::EBADF)?;
-        refused("fstat", sys!(SYS_fstat, number, 8), libc::EBADF)?;
-        refused("ioctl", sys!(SYS_ioctl, number, libc::TCGETS, 0), libc::EBADF)?;
-    }
-    let file = open("/dev/null", libc::O_RDONLY, 0).what("open")?;
-    same!(sys!(SYS_close, &file), Ok(0), "close");
-    refused("close twice", sys!(SYS_close, &file), libc::EBADF)
-}
-
 /// The names in a folder, by getdents64(2) with a small buffer.
 fn names(folder: &Fd, buffer: usize) -> Result<Vec<(String, u8)>, String> {
     let (mut all, mut bytes) = (Vec::new(), vec![0_u8; buffer]);
@@ -436,137 +372,6 @@ fn getdents() -> Outcome {
     )
 }
 
-fn stat_fields() -> Outcome {
-    let scratch = Scratch::new()?;
-    let file = new_file(&scratch, &[0; 5000])?;
-    let seen = stat(&file)?;
-    same!(
-        (seen.st_size, seen.st_nlink, seen.st_uid, seen.st_mode),
-        (5000, 1, 0, libc::S_IFREG | 0o644),
-        "a file"
-    );
-    check!(
-        seen.st_blocks >= 10 && seen.st_blksize >= 512,
-        "{} blocks of {}",
-        seen.st_blocks,
-        seen.st_blksize
-    );
-    let folder = stat(&open("/tmp", libc::O_RDONLY, 0).what("open")?)?;
-    check!(
-        folder.st_mode & libc::S_IFMT == libc::S_IFDIR && folder.st_nlink >= 2,
-        "a folder"
-    );
-    let null = stat(&open("/dev/null", libc::O_RDONLY, 0).what("open")?)?;
-    same!(
-        (null.st_mode & libc::S_IFMT, null.st_rdev),
-        (libc::S_IFCHR, 0x103),
-        "/dev/null is character device 1, 3"
-    );
-    let (reader, _writer) = crate::sys::pipe(0)?;
-    same!(stat(&reader)?.st_mode & libc::S_IFMT, libc::S_IFIFO, "a pipe");
-    // SAFETY: plain data for which all zeros is a value.
-    let mut by_path: libc::stat = unsafe { std::mem::zeroed() };
-    sys!(
-        SYS_newfstatat,
-        &file,
-        c"".as_ptr(),
-        &raw mut by_path,
-        libc::AT_EMPTY_PATH
-    )
-    .what("AT_EMPTY_PATH")?;
-    same!(
-        (by_path.st_ino, by_path.st_dev),
-        (seen.st_ino, seen.st_dev),
-        "the same file"
-    );
-    refused(
-        "unknown flags",
-        sys!(SYS_newfstatat, &file, c"".as_ptr(), &raw mut by_path, 0x8000_0000_u32),
-        libc::EINVAL,
-    )?;
-    refused(
-        "the empty path",
-        sys!(SYS_newfstatat, &file, c"".as_ptr(), &raw mut by_path, 0),
-        libc::ENOENT,
-    )
-}
-
-fn statx() -> Outcome {
-    let scratch = Scratch::new()?;
-    let file = new_file(&scratch, &[0; 1234])?;
-    let mut buffer = [0_u8; 256];
-    sys!(
-        SYS_statx,
-        &file,
-        c"".as_ptr(),
-        libc::AT_EMPTY_PATH,
-        libc::STATX_BASIC_STATS,
-        buffer.as_mut_ptr()
-    )
-    .what("statx")?;
-    let u32_at = |at: usize| u32::from_ne_bytes([buffer[at], buffer[at + 1], buffer[at + 2], buffer[at + 3]]);
-    same!(u32_at(0) & libc::STATX_BASIC_STATS, libc::STATX_BASIC_STATS, "stx_mask");
-    let mode = u16::from_ne_bytes([buffer[28], buffer[29]]);
-    same!((mode, u32_at(40)), (0o100_644, 1234), "stx_mode, stx_size");
-    refused(
-        "unknown flags",
-        sys!(SYS_statx, &file, c"".as_ptr(), 0x4000_0000, 0, buffer.as_mut_ptr()),
-        libc::EINVAL,
-    )
-}
-
-fn times() -> Outcome {
-    let scratch = Scratch::new()?;
-    let file = new_file(&scratch, b"x")?;
-    let set = [
-        libc::timespec {
-            tv_sec: 1000,
-            tv_nsec: 5,
-        },
-        libc::timespec {
-            tv_sec: 2000,
-            tv_nsec: 7,
-        },
-    ];
-    sys!(SYS_utimensat, &file, 0, set.as_ptr(), 0).what("utimensat")?;
-    let seen = stat(&file)?;
-    same!(
-        (seen.st_atime, seen.st_mtime, seen.st_mtime_nsec),
-        (1000, 2000, 7),
-        "times that were set"
-    );
-    let omit = [
-        libc::timespec {
-            tv_sec: 0,
-            tv_nsec: libc::UTIME_OMIT,
-        },
-        libc::timespec {
-            tv_sec: 0,
-            tv_nsec: libc::UTIME_NOW,
-        },
-    ];
-    sys!(SYS_utimensat, &file, 0, omit.as_ptr(), 0).what("utimensat")?;
-    let seen = stat(&file)?;
-    check!(
-        seen.st_atime == 1000 && seen.st_mtime != 2000,
-        "omitted {} and now {}",
-        seen.st_atime,
-        seen.st_mtime
-    );
-    let bad = [
-        libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 2_000_000_000,
-        },
-        set[0],
-    ];
-    refused(
-        "two thousand million nanoseconds",
-        sys!(SYS_utimensat, &file, 0, bad.as_ptr(), 0),
-        libc::EINVAL,
-    )
-}
-
 fn sendfile() -> Outcome {
     let scratch = Scratch::new()?;
     let file = new_file(&scratch, b"0123456789")?;
@@ -616,49 +421,6 @@ fn directories_are_not_files() -> Outcome {
     )
 }
 
-fn lowest_descriptor() -> Outcome {
-    let one = open("/dev/null", 0, 0).what("open")?;
-    let two = open("/dev/null", 0, 0).what("open")?;
-    let number = one.0;
-    check!(two.0 > number, "descriptors {number} and {}", two.0);
-    drop(one);
-    same!(
-        open("/dev/null", 0, 0).what("open")?.0,
-        number,
-        "the lowest free number"
-    );
-    Ok(())
-}
-
-fn close_range() -> Outcome {
-    for at in [80, 81, 83, 90] {
-        sys!(SYS_dup3, 0, at, 0).what("dup3")?;
-    }
-    sys!(SYS_close_range, 81, 85, 0).what("close_range")?;
-    let is_open = |at: i32| sys!(SYS_fcntl, at, libc::F_GETFD).is_ok();
-    same!(
-        [80, 81, 83, 90].map(is_open),
-        [true, false, false, true],
-        "which are open"
-    );
-    refused("backwards", sys!(SYS_close_range, 90, 80, 0), libc::EINVAL)?;
-    refused("unknown flags", sys!(SYS_close_range, 80, 90, 0x100), libc::EINVAL)
-}
-
-fn statfs() -> Outcome {
-    // SAFETY: plain data for which all zeros is a value.
-    let mut buffer: libc::statfs = unsafe { std::mem::zeroed() };
-    sys!(SYS_statfs, c"/tmp".as_ptr(), &raw mut buffer).what("statfs")?;
-    same!(buffer.f_type as u64 & 0xffff_ffff, 0x0102_1994, "/tmp is a tmpfs");
-    check!(
-        buffer.f_blocks > 0 && buffer.f_bfree <= buffer.f_blocks && buffer.f_namelen == 255,
-        "its numbers"
-    );
-    sys!(SYS_statfs, c"/proc".as_ptr(), &raw mut buffer).what("statfs")?;
-    same!(buffer.f_type as u64 & 0xffff_ffff, 0x9fa0, "/proc is a procfs");
-    Ok(())
-}
-
 fn fallocate() -> Outcome {
     let scratch = Scratch::new()?;
     let file = new_file(&scratch, b"abc")?;
@@ -700,17 +462,6 @@ fn flock() -> Outcome {
     refused("an unknown operation", sys!(SYS_flock, &one, 0x10), libc::EINVAL)
 }
 
-fn path_descriptor() -> Outcome {
-    let scratch = Scratch::new()?;
-    drop(new_file(&scratch, b"text")?);
-    let handle = open(&scratch.path("file"), libc::O_PATH, 0).what("O_PATH")?;
-    refused("read", read(&handle, 1), libc::EBADF)?;
-    same!(stat(&handle)?.st_size, 4, "fstat");
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", handle.0)).map_err(|e| e.to_string())?;
-    same!(link.to_str(), Some(scratch.path("file").as_str()), "/proc/self/fd");
-    Ok(())
-}
-
 fn devices() -> Outcome {
     let null = open("/dev/null", libc::O_RDWR, 0).what("open")?;
     same!((write(&null, b"abc"), read(&null, 5)), (Ok(3), Ok(vec![])), "/dev/null");
@@ -733,25 +484,4 @@ fn devices() -> Outcome {
         sys!(SYS_ioctl, &null, libc::TCGETS, bytes.as_mut_ptr()),
         libc::ENOTTY,
     )
-}
-
-/// The highest descriptor that the hard limit allows, and a poll of as many: neither may cost more than the kernel has.
-fn descriptor_limit() -> Outcome {
-    let mut limit = [0_u64; 2];
-    sys!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, 0, limit.as_mut_ptr()).what("prlimit64")?;
-    let most = limit[1];
-    let raised = [most, most];
-    sys!(SYS_prlimit64, 0, libc::RLIMIT_NOFILE, raised.as_ptr(), 0).what("prlimit64 up to the hard limit")?;
-    let null = open("/dev/null", libc::O_RDWR, 0).what("open")?;
-    let top = fd(sys!(SYS_dup3, &null, most - 1, 0), "dup3 to the highest descriptor")?;
-    same!(top.0 as u64, most - 1, "the descriptor");
-    refused("one more", sys!(SYS_dup3, &null, most, 0), libc::EBADF)?;
-    let count = most.min(1 << 20) as usize;
-    let watched: Vec<[i32; 2]> = vec![[null.0, i32::from(libc::POLLOUT)]; count];
-    same!(
-        sys!(SYS_ppoll, watched.as_ptr(), count, 0, 0, 0),
-        Ok(count as i64),
-        "descriptors that poll says are ready"
-    );
-    Ok(())
 }
