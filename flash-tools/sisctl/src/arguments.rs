@@ -1,12 +1,16 @@
 //! The command line.
 
+mod flash;
 mod image;
+mod run;
 mod update;
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+pub(crate) use flash::Flash;
 pub(crate) use image::Image;
+pub(crate) use run::{Run, Up};
 pub(crate) use update::Update;
 
 const EXIT_CODES: &str = "\
@@ -107,76 +111,12 @@ pub(crate) struct Build {
     pub(crate) refresh: bool,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Flash {
-    /// The image: plain, .zst or .xz
-    #[arg(requires = "device")]
-    pub(crate) image: Option<PathBuf>,
-    /// A whole disk such as /dev/sdb, or a file
-    pub(crate) device: Option<PathBuf>,
-    /// The image's block map; IMAGE.bmap if left out and there
-    #[arg(long, value_name = "FILE", requires = "image")]
-    pub(crate) bmap: Option<PathBuf>,
-    /// Ask nothing
-    #[arg(long, short)]
-    pub(crate) yes: bool,
-    /// Also disks that are not removable or larger than 256 GB; never those that are mounted, in use or the system's
-    #[arg(long)]
-    pub(crate) force: bool,
-    /// Do not read back and compare
-    #[arg(long)]
-    pub(crate) no_verify: bool,
-    /// Refuse an image that is not signed by this key (PEM): its manifest, its block map and so what is written
-    #[arg(long, value_name = "FILE", requires = "image")]
-    pub(crate) signed_by: Option<PathBuf>,
-    /// The board's name
-    #[arg(long, value_name = "NAME", requires = "image")]
-    pub(crate) hostname: Option<String>,
-    /// An SSH client that may log in as root: its public key, or a file with it (for images with an SSH server); may be given several times
-    #[arg(long, value_name = "KEY", requires = "image")]
-    pub(crate) authorized_key: Vec<String>,
-    /// A client that is the board's owner from the start: the hash of its key, or `this` for this host; may be given several times
-    #[arg(long, value_name = "KEY", requires = "image")]
-    pub(crate) pair_with: Vec<String>,
-    /// Leave a removable device where it is
-    #[arg(long)]
-    pub(crate) no_eject: bool,
-}
-
 /// The board that a command is for.
 #[derive(Debug, Args)]
 pub(crate) struct Target {
     /// The paired board; may be left out when one runs or one is paired
     #[arg(long, value_name = "NAME")]
     pub(crate) board: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Up {
-    /// The board's name (a folder of boards/)
-    #[arg(default_value = "qemu-virt")]
-    pub(crate) board: String,
-    /// The same, as other tools have it
-    #[arg(long = "board", value_name = "NAME", conflicts_with = "board")]
-    pub(crate) named: Option<String>,
-    /// Start with an empty disk: what the board keeps, its key included, is forgotten
-    #[arg(long, conflicts_with = "diskless")]
-    pub(crate) fresh: bool,
-    /// Boot the kernel and a root in memory, without a disk: nothing is kept
-    #[arg(long)]
-    pub(crate) diskless: bool,
-    /// Leave the board running at the end (as without a terminal)
-    #[arg(long)]
-    pub(crate) detach: bool,
-    /// The kernel with debug assertions and lock-order checks
-    #[arg(long)]
-    pub(crate) checked: bool,
-    /// CPUs, 1 to 8
-    #[arg(long, value_name = "N")]
-    pub(crate) smp: Option<u32>,
-    /// Memory, such as 512M
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) mem: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -435,67 +375,4 @@ pub(crate) struct Crash {
 pub(crate) struct Down {
     /// The board; every running one if left out
     pub(crate) board: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct Run {
-    /// The board's name (a folder of boards/)
-    pub(crate) board: String,
-    /// In the background; `console`, `logs`, `down` reach it
-    #[arg(long)]
-    pub(crate) headless: bool,
-    /// Boot what is in target/sis/BOARD, without building
-    #[arg(long)]
-    pub(crate) no_build: bool,
-    /// The kernel with debug assertions and lock-order checks
-    #[arg(long)]
-    pub(crate) checked: bool,
-    /// CPUs, 1 to 8
-    #[arg(long, value_name = "N")]
-    pub(crate) smp: Option<u32>,
-    /// Memory, such as 512M
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) mem: Option<String>,
-    /// Interrupt controller: 2 or 3
-    #[arg(long, value_name = "VERSION")]
-    pub(crate) gic: Option<u32>,
-    /// CPU model, such as cortex-a53 or max
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) cpu: Option<String>,
-    /// Enter the kernel at EL2
-    #[arg(long)]
-    pub(crate) el2: bool,
-    /// Words behind the board's kernel command line
-    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
-    pub(crate) append: Option<String>,
-    /// Another root archive
-    #[arg(long, value_name = "FILE")]
-    pub(crate) initrd: Option<PathBuf>,
-    /// Another kernel image; nothing is built then
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kernel: Option<PathBuf>,
-    /// A disk: the file's bytes (of a .qcow2 file, the disk in it); may be given several times, the first is vda
-    #[arg(long, value_name = "FILE")]
-    pub(crate) drive: Vec<PathBuf>,
-    /// The card in the board's slot, an image of `cargo sis image`: the board starts from it, as its loader does
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "append"])]
-    pub(crate) card: Option<PathBuf>,
-    /// Count instructions: one is one nanosecond, the same on every run
-    #[arg(long)]
-    pub(crate) icount: bool,
-    /// Wait for a debugger on this TCP port of the loopback interface
-    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "1234")]
-    pub(crate) gdb: Option<u16>,
-    /// Host UDP port that reaches the agent; a free one if left out
-    #[arg(long, value_name = "PORT")]
-    pub(crate) agent_port: Option<u16>,
-    /// A reset ends QEMU
-    #[arg(long)]
-    pub(crate) no_reboot: bool,
-    /// End the board when this process (id:start time) ends, unless it said to keep it
-    #[arg(long, hide = true, value_name = "PROCESS")]
-    pub(crate) bound: Option<String>,
-    /// More arguments for QEMU
-    #[arg(last = true, value_name = "QEMU ARGUMENTS")]
-    pub(crate) qemu: Vec<String>,
 }
