@@ -118,7 +118,7 @@ impl Agent {
         })?;
         let name = config.name.clone().unwrap_or_else(info::host_name);
         let told = source.take_told();
-        let updates = Updates::new(config.state_dir.join("update"), config.places.clone());
+        let updates = Updates::new(config.state_dir.join(sis_update::record::FOLDER), config.places.clone());
         let state = Arc::new(State::new(name, identity.key_hash(), listen, source, paired, updates)?);
         state.record(EventKind::AgentStarted {
             software: state.hello().software,

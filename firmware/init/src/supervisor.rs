@@ -18,9 +18,8 @@ use crate::trial::Trial;
 
 const SHELL: &str = "/sbin/sis-shell";
 const AGENT: &str = "/sbin/sis-agent";
-/// Where the agent keeps its things when there is a data partition, and its records of updates below that.
+/// Where the agent keeps its things when there is a data partition.
 const AGENT_DATA: &str = "/data/sis";
-const UPDATES: &str = "/data/sis/update";
 const CONSOLE: &str = "/dev/console";
 /// How often to look for dead children on a kernel without signalfd(2).
 const POLL_WITHOUT_SIGNALS: Duration = Duration::from_millis(200);
@@ -64,7 +63,7 @@ impl Supervisor {
     /// What must outlive the system that runs goes onto the data partition, and an update that is on trial there is watched.
     pub(crate) fn keep_on_data(&mut self) {
         self.has_data = true;
-        self.trial = Trial::find(UPDATES);
+        self.trial = Trial::find(Path::new(AGENT_DATA));
     }
 
     /// Starts the services and keeps them; ends only by ending the machine.

@@ -3,12 +3,13 @@
 //! The agent checks it and commits it. Here is what happens when that does not come about, whatever the reason: the board
 //! starts again, and the loader starts the last good system, because it was told to try this one once.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sis_bundle::Slot;
 use sis_update::UpdateError;
 use sis_update::card::{Card, Places};
-use sis_update::record::{Records, Resumed, resume};
+use sis_update::record::{FOLDER, Records, Resumed, resume};
 use sis_update::selector::Selector;
 
 use crate::log;
@@ -25,10 +26,10 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// The trial that this start is, if it is one. `folder` has the agent's records.
-    pub(crate) fn find(folder: &str) -> Option<Self> {
+    /// The trial that this start is, if it is one. The agent keeps its things in `agent`.
+    pub(crate) fn find(agent: &Path) -> Option<Self> {
         let card = Card::find(&Places::default()).ok()?;
-        let records = Records::new(folder);
+        let records = Records::new(agent.join(FOLDER));
         let pending = records.pending()?;
         let look = || -> Result<_, UpdateError> {
             let selector = Selector::open(card.select()?)?;

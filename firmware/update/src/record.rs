@@ -65,6 +65,9 @@ pub struct Outcome {
 #[derive(Clone, Debug)]
 pub struct Records(PathBuf);
 
+/// Where the records are, below the folder that the agent keeps its things in.
+pub const FOLDER: &str = "update";
+
 const PENDING: &str = "pending.json";
 const LAST: &str = "last.json";
 

@@ -55,7 +55,14 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Watch {
     qmp: Qmp,
-    log: PathBuf,
+    folder: PathBuf,
+}
+
+/// Whether the machine of this run folder asked its firmware for the other system, once.
+#[must_use]
+pub fn has_asked_for_tryboot(run_folder: &Path) -> bool {
+    let asked = std::fs::read_to_string(run_folder.join(crate::command::FIRMWARE_LOG));
+    asked.is_ok_and(|asked| asked.contains(REBOOT_FLAGS))
 }
 
 impl Watch {
@@ -68,7 +75,7 @@ impl Watch {
         qmp.writer.set_read_timeout(None)?;
         Ok(Self {
             qmp,
-            log: run_folder.join(crate::command::FIRMWARE_LOG),
+            folder: run_folder.into(),
         })
     }
 
@@ -85,9 +92,8 @@ impl Watch {
         if !is_reset {
             return Ended::Off;
         }
-        let asked = std::fs::read_to_string(&self.log).unwrap_or_default();
         Ended::Restart {
-            is_tryboot: asked.contains(REBOOT_FLAGS),
+            is_tryboot: has_asked_for_tryboot(&self.folder),
         }
     }
 }

@@ -56,6 +56,12 @@ impl Board {
         }
     }
 
+    /// Whether the Pi's kernel asked the firmware for the other system, once.
+    #[must_use]
+    pub fn has_asked_for_tryboot(&self) -> bool {
+        sis_qemu::qmp::has_asked_for_tryboot(self.machine.run_folder())
+    }
+
     /// Waits for the first prompt: `sis> `, or that of the shell that was given as init.
     ///
     /// # Errors

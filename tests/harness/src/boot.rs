@@ -3,7 +3,6 @@
 use crate::board::Board;
 use crate::failure::{Failure, Result};
 use crate::slots;
-use sis_image::card::layout::Layout;
 use sis_image::card::start::as_firmware;
 use sis_image::root::Archive;
 use sis_qemu::{Console, Drive, Files, Machine, Options};
@@ -208,6 +207,7 @@ impl Boot {
         if let Some(card) = self.options.card.as_ref().filter(|_| files.loader.is_none()) {
             let started = play_firmware(&self.board, card, self.is_tryboot, &folder)?;
             (files, self.options.append) = (started.0, Some(started.1));
+            self.options.plays_firmware = true;
         }
         for file in files.all() {
             if !file.is_file() {
@@ -235,24 +235,14 @@ impl Boot {
 
 /// What the Pi's firmware would start from the card, and the kernel's command line.
 fn play_firmware(board: &str, card: &Drive, is_tryboot: bool, folder: &Path) -> Result<(Files, String)> {
-    let image = Path::new(card.file());
-    let bytes = std::fs::metadata(image).map_err(Failure::new)?.len();
-    let layout = Layout::new(board, bytes).map_err(Failure::new)?;
-    let start = as_firmware(image, &layout, is_tryboot).map_err(Failure::new)?;
+    let start = as_firmware(Path::new(card.file()), board, is_tryboot).map_err(Failure::new)?;
+    let (kernel, tree) = start.save(folder).map_err(Failure::new)?;
     let files = Files {
-        kernel: folder.join("card-kernel"),
+        kernel,
         initrd: None,
-        device_tree: Some(folder.join("card-tree")),
+        device_tree: Some(tree),
         loader: None,
     };
-    for (path, bytes) in [
-        (Some(&files.kernel), start.kernel),
-        (files.device_tree.as_ref(), start.device_tree),
-    ] {
-        if let Some(path) = path {
-            std::fs::write(path, bytes).map_err(Failure::new)?;
-        }
-    }
     Ok((files, start.command_line))
 }
 

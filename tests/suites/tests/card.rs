@@ -7,7 +7,6 @@ use std::process::Command;
 
 use sis_client::{Client, Identity, PairedBoard};
 use sis_harness::{Boot, Drive, Failure, Result, SECOND, free_udp_port, workspace};
-use sis_image::card::layout::Layout;
 use sis_image::card::start::as_firmware;
 use sis_protocol::pairing::Role;
 use sis_suites::cards::Card;
@@ -75,12 +74,9 @@ fn the_pi_boots_from_its_card_in_either_host_with_the_card_s_own_files() -> Resu
     round(&card, boot(), "/dev/mmcblk0p4", "/dev/mmcblk0p6", "", "emmc2")?;
 
     // Alone in the other host, the card has that host's number.
-    let bytes = std::fs::metadata(card.image()).map_err(Failure::new)?.len();
-    let layout = Layout::new(RPI4, bytes).map_err(Failure::new)?;
-    let start = as_firmware(&card.image(), &layout, false).map_err(Failure::new)?;
+    let start = as_firmware(&card.image(), RPI4, false).map_err(Failure::new)?;
     assert!(start.command_line.contains("root=PARTUUID="), "{}", start.command_line);
-    let kernel = card.folder().join("kernel");
-    std::fs::write(&kernel, start.kernel).map_err(Failure::new)?;
+    let (kernel, _) = start.save(card.folder()).map_err(Failure::new)?;
     let emmc = format!("if=sd,file={},format=raw", card.image().display());
     let second = Boot::new(RPI4)
         .kernel(&kernel)

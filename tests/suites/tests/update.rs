@@ -137,6 +137,11 @@ fn update(paired: &mut Paired, bundle: &[u8]) -> Result<UpdateStatus> {
     settled(paired)
 }
 
+/// Why the last update was kept or left.
+fn reason_of(status: UpdateStatus) -> String {
+    status.last.map_or_else(String::new, |last| last.reason)
+}
+
 #[track_caller]
 fn assert_runs(status: &UpdateStatus, version: &str, slot: &str) {
     let runs = (
@@ -199,13 +204,13 @@ fn a_system_that_crashes_or_fails_its_checks_is_left_and_says_why() -> Result<()
 
     let status = update(&mut paired, &crashes)?;
     assert_runs(&status, "1.0.0", "a");
-    let reason = status.last.map_or_else(String::new, |last| last.reason);
+    let reason = reason_of(status);
     assert!(reason.contains("did not come up"), "{reason}");
     assert!(paired.board.has_panicked(), "the new system has a good init");
 
     let status = update(&mut paired, &fails)?;
     assert_runs(&status, "1.0.0", "a");
-    let reason = status.last.map_or_else(String::new, |last| last.reason);
+    let reason = reason_of(status);
     assert!(reason.contains("made-up (on purpose)"), "{reason}");
 
     // It is none the worse for it.
@@ -220,7 +225,7 @@ fn a_system_without_an_agent_is_left_when_its_time_is_over() -> Result<()> {
     let mut paired = paired(boot(&card)?)?;
     let status = update(&mut paired, &mute)?;
     assert_runs(&status, "1.0.0", "a");
-    let reason = status.last.map_or_else(String::new, |last| last.reason);
+    let reason = reason_of(status);
     assert!(reason.contains("did not prove itself within"), "{reason}");
     Ok(())
 }
@@ -376,22 +381,16 @@ fn firmware(card: &Card) -> Result<String> {
     Ok(folder.to_string_lossy().into_owned())
 }
 
-/// Where QEMU writes down what the firmware is asked, in the board's folder.
-const ASKED: &str = "asked";
-
 /// The Pi starts again: as its firmware has it, which takes the flag from what it was asked.
 fn restarted(paired: &mut Paired, card: &Card) -> Result<bool> {
     paired.board.wait_end(60 * SECOND)?;
-    let asked = std::fs::read_to_string(paired.board.folder().join(ASKED)).map_err(Failure::new)?;
-    let is_tryboot = asked.contains("tag:0x00038064");
+    let is_tryboot = paired.board.has_asked_for_tryboot();
     paired.board = to_shell(pi_boot(card).tryboot(is_tryboot).agent_port(paired.port))?;
     Ok(is_tryboot)
 }
 
 fn pi_boot(card: &Card) -> Boot {
-    Boot::new(RPI4)
-        .card(card.drive())
-        .qemu(&["-trace", "bcm2835_mbox_property", "-D", ASKED])
+    Boot::new(RPI4).card(card.drive())
 }
 
 #[test]
@@ -425,7 +424,7 @@ fn the_pi_tries_an_update_by_its_firmware_s_flag_and_keeps_it_or_falls_back() ->
     assert!(!restarted(&mut paired, &card)?, "the flag is for one start");
     let status = settled(&mut paired)?;
     assert_runs(&status, "1.1.0", "b");
-    let reason = status.last.map_or_else(String::new, |last| last.reason);
+    let reason = reason_of(status);
     assert!(reason.contains("did not come up"), "{reason}");
     power_off(paired.board)?;
     card.assert_clean()

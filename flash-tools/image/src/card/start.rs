@@ -8,7 +8,7 @@ use sis_bundle::Slot;
 use sis_bundle::selection::{Kind, Selection};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Longer than any file that a boot partition has.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -26,16 +26,32 @@ pub struct Start {
     pub command_line: String,
 }
 
+impl Start {
+    /// Leaves kernel and device tree in `folder`, for a machine that takes files; where they are.
+    ///
+    /// # Errors
+    /// The file system's own.
+    pub fn save(&self, folder: &Path) -> io::Result<(PathBuf, PathBuf)> {
+        let (kernel, tree) = (folder.join("card-kernel"), folder.join("card-device-tree"));
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(&kernel, &self.kernel)?;
+        std::fs::write(&tree, &self.device_tree)?;
+        Ok((kernel, tree))
+    }
+}
+
 /// Reads the card at `image` as the firmware does: `autoboot.txt` of the first partition names another, whose `config.txt` names
-/// the kernel and the device tree. `is_trial`: the restart before had the flag `tryboot`.
+/// the kernel and the device tree. It is a card of `board`. `is_trial`: the restart before had the flag `tryboot`.
 ///
 /// # Errors
 /// [`CardError`] for a card that the firmware would not start.
-pub fn as_firmware(image: &Path, layout: &Layout, is_trial: bool) -> Result<Start, CardError> {
-    let file = File::open(image).map_err(|error| CardError::Io {
+pub fn as_firmware(image: &Path, board: &str, is_trial: bool) -> Result<Start, CardError> {
+    let failed = |error| CardError::Io {
         what: image.display().to_string(),
         error,
-    })?;
+    };
+    let file = File::open(image).map_err(failed)?;
+    let layout = Layout::new(board, file.metadata().map_err(failed)?.len())?;
     let read = |role: Role, name: &str| {
         let place = layout.place(role);
         let window = Window::new(&file, place.offset, place.bytes);

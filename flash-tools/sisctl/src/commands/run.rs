@@ -7,7 +7,6 @@ use crate::build::{self, Wishes};
 use crate::failure::{Exit, Failure, OrFail, Outcome};
 use crate::run_state::{Process, RunState};
 use crate::terminal::{self, Left};
-use sis_image::card::layout::Layout;
 use sis_image::card::start::as_firmware;
 use sis_qemu::machine::StartError;
 use sis_qemu::qmp::{Ended, Watch};
@@ -20,9 +19,6 @@ use std::time::{Duration, Instant, SystemTime};
 /// How long a supervisor may take until its board runs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const SUPERVISOR_LOG: &str = "supervisor.log";
-/// What was taken from a card, in the run's folder.
-const CARD_KERNEL: &str = "card-kernel";
-const CARD_TREE: &str = "card-device-tree";
 /// Made when a bound board is to outlive the process that it is bound to.
 const KEEP_FILE: &str = "keep";
 
@@ -86,15 +82,7 @@ fn files(context: &Context, board: &Board, wishes: &Run) -> Outcome<Files> {
     let absolute = |path: &PathBuf| std::path::absolute(path).or_fail("run.path");
     let mut files = build::files(&context.workspace, board);
     if wishes.card.is_some() {
-        match &board.qemu.loader {
-            Some(loader) => files.loader = Some(loader.clone()),
-            None => {
-                let folder = context.workspace.run_folder(&board.name);
-                files.kernel = folder.join(CARD_KERNEL);
-                files.device_tree = Some(folder.join(CARD_TREE));
-                files.initrd = None;
-            }
-        }
+        files.loader.clone_from(&board.qemu.loader);
     }
     if let Some(kernel) = &wishes.kernel {
         files.kernel = absolute(kernel)?;
@@ -136,15 +124,18 @@ fn plays_firmware(board: &Board, wishes: &Run) -> bool {
 }
 
 /// QEMU runs no firmware of the Pi's: takes from the card what that would start, and answers the command line.
-fn play_firmware(board: &Board, card: &Path, is_tryboot: bool, run_folder: &Path) -> Outcome<String> {
-    let bytes = std::fs::metadata(card)
-        .map_err(|error| Failure::new("run.card", format_args!("{}: {error}", card.display())))?
-        .len();
-    let layout = Layout::new(&board.name, bytes).or_fail("run.card")?;
-    let start = as_firmware(card, &layout, is_tryboot).or_fail("run.card")?;
-    std::fs::create_dir_all(run_folder).or_fail("run.folder")?;
-    std::fs::write(run_folder.join(CARD_KERNEL), start.kernel).or_fail("run.card")?;
-    std::fs::write(run_folder.join(CARD_TREE), start.device_tree).or_fail("run.card")?;
+fn play_firmware(
+    board: &Board,
+    card: &Path,
+    is_tryboot: bool,
+    run_folder: &Path,
+    files: &mut Files,
+) -> Outcome<String> {
+    let start = as_firmware(card, &board.name, is_tryboot).or_fail("run.card")?;
+    let (kernel, tree) = start.save(run_folder).or_fail("run.card")?;
+    files.kernel = kernel;
+    files.device_tree = Some(tree);
+    files.initrd = None;
     Ok(start.command_line)
 }
 
@@ -161,11 +152,11 @@ fn drive(file: &Path) -> Outcome<Drive> {
 fn start(context: &Context, board: &Board, wishes: &Run, is_tryboot: bool) -> Outcome<Machine> {
     let run_folder = context.workspace.run_folder(&board.name);
     let mut options = options(board, wishes)?;
+    let mut files = files(context, board, wishes)?;
     if let Some(card) = wishes.card.as_ref().filter(|_| board.qemu.loader.is_none()) {
-        options.append = Some(play_firmware(board, card, is_tryboot, &run_folder)?);
+        options.append = Some(play_firmware(board, card, is_tryboot, &run_folder, &mut files)?);
         options.plays_firmware = plays_firmware(board, wishes);
     }
-    let files = files(context, board, wishes)?;
     let usage = |error| Failure::new("run.options", error).exit(Exit::Usage);
     let command = board.command(&files, &options).map_err(usage)?;
     let machine = Machine::start(&command, &run_folder).map_err(|error| {
