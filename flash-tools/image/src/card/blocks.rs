@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Bytes of a block: what a block map counts in, and the block of the ext4 file systems.
-pub const BLOCK_BYTES: u64 = 4096;
+/// Bytes of a block: what block maps and bundles count in, and the block of the ext4 file systems.
+pub use sis_bundle::BLOCK_BYTES;
 
 /// A set of blocks, kept as runs that neither overlap nor touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

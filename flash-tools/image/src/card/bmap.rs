@@ -1,8 +1,9 @@
 //! Block maps, as `bmaptool create` writes them: format 2.0 with SHA-256. Which blocks of an image a card must get, and
 //! what they hash to.
 
+use super::READ_BYTES;
 use super::blocks::{BLOCK_BYTES, Blocks};
-use super::{READ_BYTES, hex};
+use crate::manifest::sha256_hex;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::fs::File;
@@ -38,7 +39,7 @@ pub fn render(image: &File, image_bytes: u64, mapped: &Blocks) -> io::Result<Str
         let _ = writeln!(text, "        <Range chksum=\"{digest}\"> {range} </Range>");
     }
     text.push_str("    </BlockMap>\n</bmap>\n");
-    let own = hex(&Sha256::digest(text.as_bytes()));
+    let own = sha256_hex(text.as_bytes());
     Ok(text.replacen(ZEROS, &own, 1))
 }
 
@@ -53,5 +54,5 @@ pub(super) fn sha256_of(file: &File, start: u64, end: u64) -> io::Result<String>
         digest.update(&*part);
         at += part.len() as u64;
     }
-    Ok(hex(&digest.finalize()))
+    Ok(sis_bundle::sha256_hex(digest))
 }

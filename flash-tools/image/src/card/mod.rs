@@ -205,8 +205,3 @@ pub fn build(
         mke2fs,
     })
 }
-
-/// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -1,22 +1,21 @@
 //! `sisctl image`: from what a build left to the image of a card, its block map and its signed manifest.
 
+use super::key::Key;
+use super::root::{identify, lay_over};
 use super::{firmware, lock, read};
 use crate::failure::{Exit, Failure, OrFail, Outcome};
 use crate::report::Report;
 use crate::workspace::Workspace;
 use sis_bundle::selection::{Kind, Selection};
-use sis_bundle::sign::Signer;
 use sis_bundle::{KIND, Slot};
 use sis_image::card::layout::{Layout, Role};
 use sis_image::card::record::{CardManifest, SCHEMA};
 use sis_image::card::{BootFile, Contents, bundle, script};
 use sis_image::manifest::{FileRecord, Manifest, sha256_hex};
-use sis_image::root::{Archive, Node};
+use sis_image::root::Archive;
 use sis_qemu::Board;
 use sis_qemu::board::Loader;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Name of the image; the others are called after it.
@@ -49,58 +48,6 @@ pub(crate) struct Card {
     pub(crate) files: Vec<PathBuf>,
     /// Parts of the firmware that the card is without.
     pub(crate) without: Vec<String>,
-}
-
-/// A key, and where it is.
-#[derive(Debug)]
-pub(crate) struct Key {
-    pub(crate) signer: Signer,
-    pub(crate) path: PathBuf,
-    /// Made here, for development: whoever has the workspace has it.
-    pub(crate) is_development: bool,
-}
-
-impl Key {
-    /// The key that was named, or the workspace's own, which is made on first use.
-    pub(crate) fn find(workspace: &Workspace, named: Option<&Path>) -> Outcome<Self> {
-        let path = named.map_or_else(|| workspace.keys_folder().join("development.pem"), Path::to_path_buf);
-        if named.is_none() && !path.exists() {
-            make_key(&path)?;
-        }
-        let text = fs::read_to_string(&path)
-            .map_err(|error| Failure::new("image.key", format_args!("{}: {error}", path.display())))?;
-        let signer = Signer::from_pem(&text).map_err(|error| {
-            Failure::new("image.key", format_args!("{}: {error}", path.display()))
-                .exit(Exit::Usage)
-                .fix("openssl genpkey -algorithm ed25519 -out key.pem makes one")
-        })?;
-        Ok(Self {
-            signer,
-            path,
-            is_development: named.is_none(),
-        })
-    }
-}
-
-/// Makes a key that only its owner reads, and its public half beside it.
-fn make_key(path: &Path) -> Outcome<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).or_fail("image.key")?;
-    let text = Signer::generate().or_fail("image.key")?;
-    let public = Signer::from_pem(&text).or_fail("image.key")?.public_pem();
-    fs::write(path.with_extension("pub.pem"), public).or_fail("image.key")?;
-    // Whole or not at all: two that make one at once must not mix theirs.
-    let part = folder.join(format!(".key.{}", std::process::id()));
-    let mut file = fs::File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&part)
-        .or_fail("image.key")?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| fs::rename(&part, path))
-        .or_fail("image.key")
 }
 
 /// Makes the card of `board` from what was built.
@@ -294,60 +241,6 @@ pub(crate) fn make(
         files,
         without: found.without,
     })
-}
-
-/// Says in the root what system it is, and whose updates it takes.
-fn identify(root: &mut Archive, board: &Board, version: &semver::Version, built: &Manifest, key: &Key) -> Outcome<()> {
-    let release = serde_json::json!({
-        "board": board.name, "version": version, "revision": built.revision, "buildId": built.build_id,
-    });
-    let mut add = |path: &str, node, mode| root.add(path, node, mode).or_fail("image.root");
-    add("/etc/sis", Node::Directory, 0o755)?;
-    add(
-        "/etc/sis/release.json",
-        Node::File(format!("{release}\n").into_bytes()),
-        0o644,
-    )?;
-    add("/etc/sis/update-keys", Node::Directory, 0o755)?;
-    let public = key.signer.public_pem().into_bytes();
-    add("/etc/sis/update-keys/image.pem", Node::File(public), 0o644)
-}
-
-/// Puts what is in `folder` into the root below `at`, in the place of what is there: files (executable where they are), folders
-/// and symbolic links.
-fn lay_over(root: &mut Archive, folder: &Path, at: &str) -> Outcome<()> {
-    let code = "image.overlay";
-    let failed = |error: std::io::Error| Failure::new(code, format_args!("{}: {error}", folder.display()));
-    let mut entries: Vec<_> = fs::read_dir(folder).and_then(Iterator::collect).map_err(failed)?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let name = entry.file_name().into_string().map_err(|name| {
-            Failure::new(
-                code,
-                format_args!("{}: {} is no text", folder.display(), name.display()),
-            )
-        })?;
-        let (path, source) = (format!("{at}/{name}"), entry.path());
-        let kind = entry.metadata().map_err(failed)?;
-        let (node, mode) = if kind.is_dir() {
-            (Node::Directory, 0o755)
-        } else if kind.is_symlink() {
-            let to = fs::read_link(&source).map_err(failed)?;
-            (Node::Link(to.to_string_lossy().into_owned()), 0o777)
-        } else if kind.is_file() {
-            let is_program = kind.permissions().mode() & 0o111 != 0;
-            (Node::File(read(&source)?), if is_program { 0o755 } else { 0o644 })
-        } else {
-            return Err(Failure::new(code, format_args!("{} is no file", source.display())));
-        };
-        if !(kind.is_dir() && root.entries().any(|(have, _, _)| have == path.trim_start_matches('/'))) {
-            root.replace(&path, node, mode).or_fail(code)?;
-        }
-        if kind.is_dir() {
-            lay_over(root, &source, &path)?;
-        }
-    }
-    Ok(())
 }
 
 /// What a build left.

@@ -1,6 +1,7 @@
 //! The disk of a board that runs here: its card, kept between runs. A new build replaces the systems on it and leaves the data.
 
-use super::card::{self, Key};
+use super::card;
+use super::key::Key;
 use super::{lock, read};
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::report::Report;

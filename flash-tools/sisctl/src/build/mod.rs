@@ -5,6 +5,8 @@ mod compile;
 mod debian;
 pub(crate) mod disk;
 mod firmware;
+pub(crate) mod key;
+mod root;
 
 use crate::failure::{Exit, Failure, OrFail, Outcome};
 use crate::report::Report;

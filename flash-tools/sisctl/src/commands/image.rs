@@ -2,7 +2,8 @@
 
 use super::{Context, print_json};
 use crate::arguments::Image;
-use crate::build::card::{self, Key};
+use crate::build::card;
+use crate::build::key::Key;
 use crate::build::{self, Wishes};
 use crate::failure::{Exit, Failure, Outcome};
 use sis_image::card::layout::Layout;
