@@ -141,7 +141,7 @@ impl Agent {
             let listener = local::bind(path).map_err(socket_error)?;
             tasks.push(tokio::spawn(local::run(listener, Arc::clone(&state))).abort_handle());
         }
-        tasks.push(tokio::spawn(update::resume(Arc::clone(&state))).abort_handle());
+        tasks.push(tokio::spawn(update::resume(&state)).abort_handle());
         tasks.push(tokio::spawn(sampler::run(Arc::clone(&state))).abort_handle());
         tasks.push(tokio::spawn(accept(endpoint.clone(), Arc::clone(&state))).abort_handle());
         stderr::info(format_args!("listening on UDP {listen}, key {}", state.key));

@@ -31,6 +31,8 @@ use health::{prove, self_check};
 
 /// Progress is told after so many bytes.
 const TELL_BYTES: u64 = 1 << 20;
+/// Places in the queue to the client that are left for the last word.
+const ROOM_FOR_THE_END: usize = 1;
 /// The client hears that the board restarts before it does.
 const BEFORE_RESTART: Duration = Duration::from_millis(300);
 
@@ -52,6 +54,14 @@ pub(crate) struct Updates {
 
 /// Keeps others out until it is dropped.
 pub(crate) struct Busy(Arc<State>);
+
+impl Busy {
+    /// `None` while somebody else is in.
+    fn enter(state: &Arc<State>) -> Option<Self> {
+        let was_busy = state.updates.is_busy.swap(true, Ordering::Acquire);
+        (!was_busy).then(|| Self(Arc::clone(state)))
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -147,14 +157,10 @@ pub(crate) struct Begun {
 /// Whether an update may begin.
 pub(crate) fn begin(state: &Arc<State>) -> Result<Begun, Failure> {
     let card = state.updates.card().map_err(|error| failure(&error))?;
-    let is_busy = state.updates.is_busy.swap(true, Ordering::Acquire);
-    if is_busy {
-        return Err(Failure {
-            code: ErrorCode::Busy,
-            message: "another update is under way: wait until it has ended".to_owned(),
-        });
-    }
-    let busy = Busy(Arc::clone(state));
+    let busy = Busy::enter(state).ok_or_else(|| Failure {
+        code: ErrorCode::Busy,
+        message: "another update is under way: wait until it has ended".to_owned(),
+    })?;
     let selection = Selector::open(card.select().map_err(|error| failure(&error))?)
         .and_then(|selector| selector.read())
         .map_err(|error| failure(&error))?;
@@ -183,7 +189,7 @@ pub(crate) fn run(
     .all(by, may_downgrade, input);
     match result {
         Ok(()) => {
-            let _ = tell.blocking_send(UpdateOutput::Restarting);
+            let _ = tell.try_send(UpdateOutput::Restarting);
             std::thread::sleep(BEFORE_RESTART);
             if let Err(failure) = power::power(&state, PowerAction::Reboot, by) {
                 stderr::error(format_args!("the update needs a restart, which failed: {failure}"));
@@ -191,7 +197,7 @@ pub(crate) fn run(
         }
         Err(error) => {
             stderr::error(format_args!("update by {by}: {error}"));
-            let _ = tell.blocking_send(UpdateOutput::Failed(failure(&error)));
+            let _ = tell.try_send(UpdateOutput::Failed(failure(&error)));
         }
     }
 }
@@ -266,10 +272,16 @@ impl Run<'_> {
             }
         })?;
         self.change(|pending| pending.phase = Phase::Armed)?;
-        let argument = Selector::open(self.card.select()?)?.arm(self.card.running)?;
-        if let Some(argument) = argument {
-            self.arm_firmware(argument)?;
+        let selector = Selector::open(self.card.select()?)?;
+        let armed = selector.arm(self.card.running).and_then(|argument| match argument {
+            Some(argument) => self.arm_firmware(argument),
+            None => Ok(()),
+        });
+        if armed.is_err() {
+            // Half told is not told: what runs is what starts.
+            let _ = selector.commit(self.card.running);
         }
+        armed?;
         self.progress(UpdateStep::Restart, 0, 0);
         Ok(())
     }
@@ -319,21 +331,28 @@ impl Run<'_> {
         self.to_client(UpdateOutput::Progress { step, done, total });
     }
 
-    /// A client that is slow or gone does not hold the update up.
+    /// A client that is slow or gone does not hold the update up: it misses some of its progress, never how it ends.
     fn to_client(&self, output: UpdateOutput) {
-        let _ = self.tell.try_send(output);
+        if self.tell.capacity() > ROOM_FOR_THE_END {
+            let _ = self.tell.try_send(output);
+        }
     }
 }
 
-/// Picks up an update that was under way when the board started: a system on trial is checked.
-pub(crate) async fn resume(state: Arc<State>) {
-    // Nothing here panics, and nobody waits for it.
-    let _ = tokio::task::spawn_blocking(move || {
-        if let Err(error) = resume_now(&state) {
-            stderr::error(format_args!("update: {error}"));
-        }
-    })
-    .await;
+/// Picks up an update that was under way when the board started: a system on trial is checked. Others are kept out from now on until
+/// that is done.
+pub(crate) fn resume(state: &Arc<State>) -> impl Future<Output = ()> + Send + use<> {
+    let busy = Busy::enter(state);
+    async move {
+        let Some(busy) = busy else { return };
+        // Nothing here panics, and nobody waits for it.
+        let _ = tokio::task::spawn_blocking(move || {
+            if let Err(error) = resume_now(&busy.0) {
+                stderr::error(format_args!("update: {error}"));
+            }
+        })
+        .await;
+    }
 }
 
 fn resume_now(state: &Arc<State>) -> Result<(), UpdateError> {
@@ -344,7 +363,10 @@ fn resume_now(state: &Arc<State>) -> Result<(), UpdateError> {
     };
     receive::clear(updates.records.folder())?;
     let selector = Selector::open(card.select()?)?;
-    match record::resume(updates.records.pending(), card.running, selector.read()?) {
+    let pending = updates.records.pending();
+    // Under way until others may begin again, and not just until its record is gone.
+    updates.set_step(pending.as_ref().map(to_wire));
+    match record::resume(pending, card.running, selector.read()?) {
         Resumed::Nothing => Ok(()),
         Resumed::Over(outcome) => end(updates, &outcome),
         Resumed::OnTrial(mut pending) => {

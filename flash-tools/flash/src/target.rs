@@ -68,6 +68,12 @@ impl FileTarget {
         })
     }
 
+    /// The file itself, for what is done to a card after it was written and before anybody else may have it.
+    #[must_use]
+    pub const fn as_file(&self) -> &File {
+        &self.file
+    }
+
     /// A file, emptied first.
     ///
     /// # Errors

@@ -28,7 +28,8 @@ pub struct Board {
     // In this order: the console goes before QEMU does, and the place is free when both are gone.
     console: Console,
     machine: Machine,
-    _slot: Slot,
+    /// Given back when the machine has ended: a test that starts another must not hold two, or two such tests wait for each other.
+    slot: Option<Slot>,
     expects_panic: bool,
     /// A loader comes before the kernel, and says things that look like a prompt.
     has_loader: bool,
@@ -45,7 +46,7 @@ impl Board {
         Self {
             console,
             machine,
-            _slot: slot,
+            slot: Some(slot),
             expects_panic,
             has_loader,
             has_told: Cell::new(false),
@@ -157,9 +158,11 @@ impl Board {
     /// # Errors
     /// Time running out.
     pub fn wait_end(&mut self, limit: Duration) -> Result<ExitStatus> {
-        self.machine
-            .wait(scaled(limit))
-            .ok_or_else(|| self.failure("QEMU has not ended"))
+        let ended = self.machine.wait(scaled(limit));
+        if ended.is_some() {
+            self.slot = None;
+        }
+        ended.ok_or_else(|| self.failure("QEMU has not ended"))
     }
 
     /// The boot markers seen so far, in the order in which they came.

@@ -58,10 +58,10 @@ pub(crate) fn run(context: &Context, wishes: &Flash) -> Outcome {
     });
     meter.bar.finish_and_clear();
     let written = result.map_err(|error| write_failure(&error, path))?;
-    drop(target);
     if !own.is_empty() {
-        own::give(path, &own)?;
+        own::give(target.as_file(), path, &own)?;
     }
+    drop(target);
     let is_ejected = !wishes.no_eject && eject(path)?;
     let seconds = meter.start.elapsed().as_secs_f64();
     if context.is_json {

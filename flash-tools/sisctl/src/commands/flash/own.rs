@@ -104,16 +104,11 @@ fn authorized_key(word: &str) -> Outcome<String> {
     )))
 }
 
-/// Puts `files` onto the card at `path`, which was written.
-pub(super) fn give(path: &Path, files: &[DataFile]) -> Outcome<()> {
+/// Puts `files` onto the card that was written, open still, and so nobody else's.
+pub(super) fn give(mut card: &File, path: &Path, files: &[DataFile]) -> Outcome<()> {
     let code = "flash.own";
-    let mut card = File::options()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|error| Failure::new(code, format_args!("{}: {error}", path.display())))?;
     let bytes = card.seek(SeekFrom::End(0)).or_fail(code)?;
-    inject(&card, bytes, files).map_err(|error| {
+    inject(card, bytes, files).map_err(|error| {
         Failure::new(code, format_args!("{}: {error}", path.display()))
             .fix("the image is on the card, without what was to be its own")
     })
