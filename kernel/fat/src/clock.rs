@@ -42,6 +42,17 @@ const fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 impl Timestamp {
+    /// The first that FAT can say.
+    pub const MIN: Self = Self {
+        seconds: FIRST,
+        nanoseconds: 0,
+    };
+    /// The last.
+    pub const MAX: Self = Self {
+        seconds: LAST,
+        nanoseconds: 0,
+    };
+
     /// The date, the time of day, and the hundredths of a second beyond it (0 to 199). What FAT cannot say becomes the nearest
     /// that it can.
     pub(crate) fn to_fat(self) -> (u16, u16, u8) {

@@ -10,7 +10,7 @@ use crate::layout::SECTOR;
 use crate::slot::{SLOT, Slot};
 
 /// Bytes of directories that are taken on.
-const BYTES_MAX: usize = 16 << 20;
+const BYTES_MAX: usize = 32 << 20;
 
 /// Where an entry of 32 bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +54,7 @@ impl Directories {
     /// Takes over a cluster as the disk has it.
     pub(crate) fn insert(&mut self, cluster: u32, bytes: Box<[u8]>) -> Result<(), Error> {
         if self.is_full() {
-            return Err(Error::Unsupported("directories of more than 16 MiB"));
+            return Err(Error::Unsupported("directories of more than 32 MiB"));
         }
         self.clusters.insert(cluster, bytes);
         Ok(())
@@ -102,6 +102,18 @@ impl Directories {
             .first_chunk()
             .copied()
             .map(Slot)
+    }
+
+    /// The entries of one cluster, in order.
+    pub(crate) fn slots(&self, cluster: u32) -> impl Iterator<Item = (At, Slot)> {
+        let bytes = self
+            .clusters
+            .get(&cluster)
+            .map(|c| c.as_chunks::<SLOT>().0)
+            .unwrap_or_default();
+        (0..)
+            .zip(bytes)
+            .map(move |(slot, bytes)| (At { cluster, slot }, Slot(*bytes)))
     }
 
     /// Changes an entry; one that is nowhere stays so.

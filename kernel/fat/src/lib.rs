@@ -36,6 +36,7 @@ mod clock;
 mod directories;
 mod disk;
 mod error;
+mod index;
 mod layout;
 mod long_name;
 mod slot;

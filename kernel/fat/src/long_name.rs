@@ -52,12 +52,6 @@ pub(crate) fn checked(name: &str) -> Result<&str, Error> {
     Ok(name)
 }
 
-/// Whether two names are the same to FAT, which does not tell small letters from capital ones.
-pub(crate) fn is_same(a: &str, b: &str) -> bool {
-    let folded = |s: &'_ str| s.chars().flat_map(char::to_lowercase).collect::<Vec<char>>();
-    a.eq_ignore_ascii_case(b) || (!(a.is_ascii() && b.is_ascii()) && folded(a) == folded(b))
-}
-
 /// The entries of a long name for `short`, in the order in which they are on the disk.
 pub(crate) fn entries(name: &str, short: &[u8; 11]) -> Vec<Slot> {
     let units: Vec<u16> = name.encode_utf16().collect();
@@ -123,16 +117,23 @@ pub(crate) fn alias(name: &str, is_taken: impl Fn(&[u8; 11]) -> bool) -> Result<
             .collect()
     };
     let (base, extension) = (letters(base, 8), letters(extension, 3));
-    for n in 1..=TAILS {
-        let tail = alloc::format!("~{n}");
-        let mut with: Vec<u8> = base.iter().copied().take(8 - tail.len()).collect();
-        with.extend(tail.as_bytes());
-        let short = padded(&with, &extension);
-        if !is_taken(&short) {
-            return Ok(short);
-        }
-    }
-    Err(Error::NoSpace)
+    let with = |tail: &str| {
+        let mut out: Vec<u8> = base.iter().copied().take(8 - tail.len()).collect();
+        out.extend(tail.as_bytes());
+        padded(&out, &extension)
+    };
+    // Where many names begin alike most numbers are taken: then the name itself has a part in it, as with Windows.
+    let sum = name
+        .bytes()
+        .fold(0u16, |sum, b| sum.rotate_left(3) ^ (sum >> 7) ^ u16::from(b));
+    let few = (1..=4).map(|n| alloc::format!("~{n}"));
+    let mixed = (1..=9).map(|n| alloc::format!("{sum:04X}~{n}"));
+    let others = (5..=TAILS).map(|n| alloc::format!("~{n}"));
+    few.chain(mixed)
+        .chain(others)
+        .map(|tail| with(&tail))
+        .find(|short| !is_taken(short))
+        .ok_or(Error::NoSpace)
 }
 
 /// A short name as it is shown: with a point, and in the case that it is meant in. Bytes beyond ASCII are of a code page that
@@ -200,10 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn case_does_not_count() {
-        assert!(is_same("Config.TXT", "config.txt"));
-        assert!(is_same("ÉTÉ", "été"));
-        assert!(!is_same("a", "b"));
+    fn names_that_begin_alike_have_aliases_of_their_own() {
+        let mut taken = alloc::collections::BTreeSet::new();
+        for n in 0..3000 {
+            let short = alias(&alloc::format!("a longer name {n}"), |s| taken.contains(s)).expect("free");
+            assert!(taken.insert(short), "{n}");
+        }
     }
 
     #[test]

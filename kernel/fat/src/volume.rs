@@ -15,6 +15,7 @@ use core::cell::RefCell;
 use crate::boot;
 use crate::check;
 use crate::directories::At;
+use crate::index::Indexes;
 use crate::layout::{SECTOR, SECTOR_BYTES, u32_at};
 use crate::slot::{READ_ONLY, Slot, Times};
 use crate::window::Tables;
@@ -49,6 +50,7 @@ pub struct Usage {
 pub struct Volume<D> {
     disk: D,
     tables: Tables,
+    indexes: Indexes,
     is_read_only: bool,
     was_in_use: bool,
     /// The disk says that it is in use.
@@ -84,6 +86,7 @@ impl<D: Disk> Volume<D> {
                 table,
                 directories,
             },
+            indexes: Indexes::default(),
             was_in_use,
             is_marked: false,
             info,

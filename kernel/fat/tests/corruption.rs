@@ -53,7 +53,7 @@ fn use_it(image: Vec<u8>) {
     let mut seen = 0;
     while let Some(directory) = rest.pop() {
         let mut entries = Vec::new();
-        v.list(directory, |e| {
+        v.list(directory, |_, e| {
             entries.push(e);
             ControlFlow::Continue(())
         })

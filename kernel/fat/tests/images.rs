@@ -151,6 +151,7 @@ fn names_move_exchange_and_go() {
     // Its case alone.
     let b_place = v.find(root, "b").expect("there").place;
     v.rename((root, b_place), root, "b", None).expect("moved");
+    assert_eq!(v.find(root, "B").map(|e| e.name), Ok("b".into()));
     // Over a directory that is not empty, and one that is.
     let moved = v.find(b.chain, "moved directory").expect("there");
     let empty = v.create(root, "empty", true, &times(NOW)).expect("made");
@@ -196,6 +197,16 @@ fn a_directory_is_removed_only_when_it_is_empty_and_gives_its_room_back() {
     }
     v.remove(root, d.place).expect("removed");
     assert_eq!(v.usage().free, before);
+    // Nothing is found in it, made there or moved there any more.
+    assert_eq!(v.find(d.chain, "x").map(|e| e.name), Err(Error::NotFound));
+    assert_eq!(
+        v.create(d.chain, "x", false, &times(NOW)).map(|e| e.name),
+        Err(Error::NotFound)
+    );
+    assert_eq!(v.find(Chain::NONE, "x").map(|e| e.name), Err(Error::NotFound));
+    let file = v.create(root, "file", false, &times(NOW)).expect("made");
+    assert_eq!(v.rename((root, file.place), d.chain, "x", None), Err(Error::NotFound));
+    v.remove(root, file.place).expect("removed");
     v.unmount().expect("unmounted");
     assert_clean(&disk.bytes());
     assert!(list(&mut mount(&disk), root).is_empty());
@@ -320,8 +331,8 @@ fn a_listing_ends_when_it_has_enough() {
     let mut v = mount(&disk);
     let root = v.root();
     let mut seen = Vec::new();
-    v.list(root, |e| {
-        seen.push((e.name, e.position));
+    v.list(root, |position, e| {
+        seen.push((e.name, position));
         if seen.len() == 2 {
             ControlFlow::Break(())
         } else {

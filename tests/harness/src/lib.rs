@@ -30,7 +30,7 @@ pub use boot::Boot;
 pub use debian::{Wanted, archive_of, debian_tree};
 pub use failure::{Failure, Result};
 pub use program::guest_program;
-pub use reference::{add_disk_modules, linux_kernel, linux_modules};
+pub use reference::{add_disk_modules, add_fat_modules, linux_kernel, linux_modules};
 pub use sis_image::root::{Archive, Node};
 pub use sis_qemu::lines::{BOOT_MARKERS, Event, LineParser};
 pub use sis_qemu::shell::Output;

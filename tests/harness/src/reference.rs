@@ -1,6 +1,7 @@
 //! Debian's Linux kernel for arm64: the reference for behaviour, on the same machine with the same root.
 //!
-//! Its drivers and file systems are modules; [`linux_modules`] has those that a test needs, [`add_disk_modules`] those for ext4 on a disk.
+//! Its drivers and file systems are modules; [`linux_modules`] has those that a test needs, [`add_disk_modules`] and [`add_fat_modules`] those for ext4
+//! and FAT on a disk.
 
 use crate::failure::{Failure, Result};
 use sis_image::root::{Archive, Node};
@@ -29,15 +30,22 @@ pub fn linux_kernel() -> Result<PathBuf> {
     Ok(kernel)
 }
 
-/// What Linux needs to see virtio disks and to mount ext4, in the order in which `insmod` must have them.
-const DISK_MODULES: [&str; 7] = [
-    "drivers/virtio/virtio_mmio.ko",
-    "drivers/block/virtio_blk.ko",
+/// What Linux needs to see virtio disks, in the order in which `insmod` must have them.
+const DISK_MODULES: [&str; 2] = ["drivers/virtio/virtio_mmio.ko", "drivers/block/virtio_blk.ko"];
+/// And then to mount ext4.
+const EXT4_MODULES: [&str; 5] = [
     "crypto/crc32c_generic.ko",
     "lib/crc16.ko",
     "fs/mbcache.ko",
     "fs/jbd2/jbd2.ko",
     "fs/ext4/ext4.ko",
+];
+/// Or FAT.
+const FAT_MODULES: [&str; 4] = [
+    "fs/nls/nls_cp437.ko",
+    "fs/nls/nls_ascii.ko",
+    "fs/fat/fat.ko",
+    "fs/fat/vfat.ko",
 ];
 
 /// Adds the modules for disks and ext4 to a root, and gives the commands that load them.
@@ -45,8 +53,21 @@ const DISK_MODULES: [&str; 7] = [
 /// # Errors
 /// As [`linux_modules`].
 pub fn add_disk_modules(archive: &mut Archive) -> Result<Vec<String>> {
+    add_modules(archive, &EXT4_MODULES)
+}
+
+/// As [`add_disk_modules`], for FAT.
+///
+/// # Errors
+/// As [`linux_modules`].
+pub fn add_fat_modules(archive: &mut Archive) -> Result<Vec<String>> {
+    add_modules(archive, &FAT_MODULES)
+}
+
+fn add_modules(archive: &mut Archive, file_system: &[&str]) -> Result<Vec<String>> {
+    let paths = [&DISK_MODULES, file_system].concat();
     let mut commands = Vec::new();
-    for (path, bytes) in DISK_MODULES.iter().zip(linux_modules(&DISK_MODULES)?) {
+    for (path, bytes) in paths.iter().zip(linux_modules(&paths)?) {
         let name = path.rsplit('/').next().unwrap_or(path);
         archive
             .add(&format!("/{name}"), Node::File(bytes), 0o644)

@@ -164,6 +164,14 @@ impl Dentry {
     }
 
     fn look_up(self: &Arc<Self>, names: &Names, name: &[u8]) -> Result<Arc<Self>> {
+        let stored = self.inode.stored_name(name);
+        let name = stored.as_deref().unwrap_or(name);
+        // It may be known, written as the directory has it.
+        if stored.is_some()
+            && let Some(d) = names.children.lock().get(name)
+        {
+            return Ok(d.clone());
+        }
         let inode = self.inode.lookup(name)?;
         Ok(self.add(names, name, inode))
     }
@@ -181,7 +189,8 @@ impl Dentry {
     /// Enters a file that has just been made under `name`; the names' lock is held.
     pub fn enter(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Result<Arc<Self>> {
         let names = self.names.as_ref().ok_or(Errno::ENOTDIR)?;
-        Ok(self.add(names, name, inode))
+        let stored = self.inode.stored_name(name);
+        Ok(self.add(names, stored.as_deref().unwrap_or(name), inode))
     }
 
     /// Forgets a name that has been removed; the names' lock is held.
@@ -201,7 +210,8 @@ impl Dentry {
 
     /// Moves `self` to `name` of `parent`; both directories' locks are held and what was there has been forgotten.
     pub fn move_to(self: &Arc<Self>, parent: &Arc<Self>, name: &[u8]) {
-        let name: Arc<[u8]> = Arc::from(name);
+        let stored = parent.inode.stored_name(name);
+        let name: Arc<[u8]> = Arc::from(stored.as_deref().unwrap_or(name));
         let (old_parent, old_name) = {
             let mut place = self.place.lock();
             let p = place.parent.replace(parent.clone());

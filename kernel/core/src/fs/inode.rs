@@ -218,6 +218,13 @@ pub trait Inode: Any + Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// The name under which the directory has what is called `name`, where it may be written in more than one way (FAT
+    /// does not tell small letters from capital ones). None where it may not, or is not there.
+    fn stored_name(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let _ = name;
+        None
+    }
+
     /// The file behind a name; `ENOENT`.
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         let _ = name;

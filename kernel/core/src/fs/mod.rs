@@ -8,9 +8,9 @@
 //! | [`dentry`], [`path`], [`walk`] | the tree of names, places in it, and the way to them |
 //! | [`open`](mod@open), [`names`] | opening; making, removing and moving names |
 //! | [`xattr`] | extended attributes |
-//! | [`permission`], [`text`], [`context`] | who may; what is run is not written; where a process is |
+//! | [`permission`], [`text`], [`size_limit`], [`context`] | who may; what is run is not written; how large; where a process is |
 //! | [`tmpfs`], [`devfs`], [`initramfs`] | files in memory, device nodes, the first root |
-//! | [`ext4`](mod@ext4), [`cache`], [`disk_root`] | files on disks, their pages in memory, the root on one |
+//! | [`ext4`](mod@ext4), [`fat`](mod@fat), [`cache`], [`disk_root`] | files on disks, their pages in memory, the root on one |
 //! | [`procfs`], [`sysfs`], [`virt`], [`virt_tree`] | files that the kernel makes up |
 //! | [`pipe`] | pipes and FIFOs |
 //! | [`ready`], [`epoll`], [`eventfd`], [`timerfd`], [`signalfd`] | waiting for files, and files to wait for |
@@ -25,6 +25,7 @@ pub mod disk_root;
 pub mod epoll;
 pub mod eventfd;
 pub mod ext4;
+pub mod fat;
 pub mod file;
 pub mod flags;
 pub mod initramfs;
@@ -43,12 +44,14 @@ pub mod procfs;
 pub mod ready;
 pub mod registry;
 pub mod signalfd;
+pub mod size_limit;
 pub mod sysfs;
 pub mod text;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod virt;
 pub mod virt_tree;
+mod volume_disk;
 pub mod walk;
 pub mod xattr;
 

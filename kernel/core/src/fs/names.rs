@@ -181,7 +181,7 @@ fn remove(
     how: impl FnOnce(&Arc<dyn Inode>, &Arc<dyn Inode>) -> Result<()>,
 ) -> Result<()> {
     how(parent.inode(), child.inode())?;
-    parent.dentry.forget(name);
+    parent.dentry.forget(&child.name());
     child.mark_unlinked();
     let inode = child.inode().clone();
     if !child.is_directory() {
@@ -303,7 +303,7 @@ fn rename_locked(from: &Walker<'_>, to: &Walker<'_>, flags: u32) -> Result<()> {
         (Some(n), Rename::Exchange) => old.exchange(n),
         _ => {
             if let Some(n) = &new {
-                new_dir.forget(to.name());
+                new_dir.forget(&n.name());
                 n.mark_unlinked();
             }
             old.move_to(new_dir, to.name());

@@ -9,7 +9,7 @@ use super::inode::FileType;
 use super::mount::SuperBlock;
 use super::tmpfs::TmpFs;
 use super::walk::Base;
-use super::{devfs, ext4};
+use super::{devfs, ext4, fat};
 use super::{procfs, sysfs};
 use crate::process::thread;
 use crate::{Errno, Result, block};
@@ -52,6 +52,11 @@ const BUILT_IN: &[Kind] = &[
         name: "devtmpfs",
         needs_device: false,
         open: |_, _| Ok(devfs::superblock()),
+    },
+    Kind {
+        name: "vfat",
+        needs_device: true,
+        open: |source, options| fat::open(&device(source)?, options),
     },
     Kind {
         name: "ext3",

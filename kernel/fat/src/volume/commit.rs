@@ -27,6 +27,11 @@ impl<D: Disk> Volume<D> {
         out
     }
 
+    /// Whether there is something that the disk does not have.
+    pub fn has_changes(&self) -> bool {
+        self.tables.table.is_changed() || !self.tables.directories.changed().is_empty()
+    }
+
     /// Leaves the file system clean. Nothing can be changed any more.
     ///
     /// # Errors
@@ -57,7 +62,7 @@ impl<D: Disk> Volume<D> {
 
     fn write(&mut self) -> Result<(), Error> {
         let has_names = !self.tables.directories.changed().is_empty();
-        if !self.tables.table.is_changed() && !has_names {
+        if !self.has_changes() {
             self.disk.flush()?;
             return Ok(());
         }

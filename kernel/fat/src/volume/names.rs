@@ -1,6 +1,5 @@
 //! Finding, making, moving and removing names.
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,6 +11,7 @@ use super::content::Chain;
 use super::{Place, Volume};
 use crate::check::SLOTS_MAX;
 use crate::directories::At;
+use crate::index::Index;
 use crate::slot::{ARCHIVE, READ_ONLY, Slot, Times};
 use crate::window::with_directory;
 use crate::{Disk, Error, long_name};
@@ -28,8 +28,6 @@ pub struct Entry {
     pub short_name: String,
     /// Where its entry is.
     pub place: Place,
-    /// How many entries come before it in its directory.
-    pub position: u32,
     /// Whether it is a directory.
     pub is_directory: bool,
     /// Whether it may not be written.
@@ -51,19 +49,20 @@ pub struct Exchange {
     pub other: (Chain, Place),
 }
 
-/// An entry and the name by which the crate knows it.
+/// An entry, how many come before it in its directory, and the name by which the crate knows it.
 struct Found {
     entry: Entry,
+    position: u32,
     short: ShortFileName,
 }
 
 impl<D: Disk> Volume<D> {
-    /// Every file of a directory, in the order of the disk, until `body` has enough.
+    /// Every file of a directory with how many entries come before it, in the order of the disk, until `body` has enough.
     ///
     /// # Errors
-    /// [`Error::Corrupt`].
-    pub fn list(&mut self, directory: Chain, mut body: impl FnMut(Entry) -> ControlFlow<()>) -> Result<(), Error> {
-        self.each(directory, |found| body(found.entry))
+    /// [`Error::NotFound`] for a directory that was removed, [`Error::Corrupt`].
+    pub fn list(&mut self, directory: Chain, mut body: impl FnMut(u32, Entry) -> ControlFlow<()>) -> Result<(), Error> {
+        self.each(directory, |found| body(found.position, found.entry))
     }
 
     /// The file of that name, in whatever case it is written.
@@ -72,19 +71,48 @@ impl<D: Disk> Volume<D> {
     /// [`Error::NotFound`], [`Error::Corrupt`].
     pub fn find(&mut self, directory: Chain, name: &str) -> Result<Entry, Error> {
         let name = long_name::checked(name).map_err(|_| Error::NotFound)?;
-        let mut out = Err(Error::NotFound);
-        self.each(directory, |found| {
-            let entry = found.entry;
-            if long_name::is_same(&entry.name, name) || long_name::is_same(&entry.short_name, name) {
-                out = Ok(entry);
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        })?;
-        out
+        let index = self.index(directory)?;
+        let at = index.find(name).ok_or(Error::NotFound)?;
+        let long = index.long(at).map(String::from);
+        let slot = self.slot(Place(at))?;
+        Ok(entry(at, &slot, long.as_deref()))
+    }
+
+    /// The names of a directory, which are read unless they are known.
+    fn index(&mut self, directory: Chain) -> Result<&Index, Error> {
+        if self.indexes.get(directory.0).is_none() {
+            let mut index = Index::default();
+            self.each(directory, |found| {
+                let e = &found.entry;
+                let long = Some(e.name.as_str()).filter(|name| *name != e.short_name);
+                index.insert(e.place.0, &e.short_name, long);
+                ControlFlow::Continue(())
+            })?;
+            self.indexes.insert(directory.0, index);
+        }
+        self.indexes.get(directory.0).ok_or(Error::NotFound)
+    }
+
+    /// Subdirectories of a directory.
+    pub fn subdirectories(&self, directory: Chain) -> u32 {
+        self.entries(directory)
+            .filter(|(_, s)| s.is_file() && s.is_directory())
+            .count() as u32
+    }
+
+    /// A file has a name that was not known.
+    fn note(&mut self, directory: Chain, at: At, long: Option<&str>) {
+        let short = long_name::shown(&self.slot_at(at));
+        if let Some(index) = self.indexes.get_mut(directory.0) {
+            index.insert(at, &short, long);
+        }
     }
 
     fn each(&mut self, directory: Chain, mut body: impl FnMut(Found) -> ControlFlow<()>) -> Result<(), Error> {
+        // One that was removed has no names, and is nothing to show to the crate.
+        if !self.tables.directories.has(directory.0) {
+            return Err(Error::NotFound);
+        }
         let slots = self.slots(directory);
         let mut storage = vec![0; NAME_BYTES];
         let shared = self.shared();
@@ -109,7 +137,8 @@ impl<D: Disk> Volume<D> {
                         let has_long = before.is_some_and(|b| b.is_long() && !b.is_free());
                         let long = long.filter(|name| has_long && long_name::checked(name) == Ok(name));
                         body(Found {
-                            entry: entry(at, position as u32, &slot, long),
+                            entry: entry(at, &slot, long),
+                            position: position as u32,
                             short: e.name,
                         })
                     }
@@ -129,6 +158,12 @@ impl<D: Disk> Volume<D> {
             .collect()
     }
 
+    /// The entries of a directory, in order.
+    fn entries(&self, directory: Chain) -> impl Iterator<Item = (At, Slot)> {
+        let chain = self.tables.table.chain(directory.0);
+        chain.flat_map(|cluster| self.tables.directories.slots(cluster))
+    }
+
     fn slot_at(&self, at: At) -> Slot {
         self.tables.directories.slot(at).unwrap_or(Slot::EMPTY)
     }
@@ -142,7 +177,7 @@ impl<D: Disk> Volume<D> {
         let name = long_name::checked(name)?;
         match self.find(directory, name) {
             Ok(_) => return Err(Error::Exists),
-            Err(Error::NotFound) => {}
+            Err(Error::NotFound) if self.tables.directories.has(directory.0) => {}
             Err(e) => return Err(e),
         }
         let (short, long) = self.names_for(directory, name)?;
@@ -174,15 +209,17 @@ impl<D: Disk> Volume<D> {
             self.tables.directories.set_slot(at, &gone);
             self.put(directory, &long, &slot)?
         };
+        let long = (!long.is_empty()).then_some(name);
+        self.note(directory, at, long);
         if is_directory {
             self.finish_directory(Chain(slot.first()), directory, times);
         }
-        self.entry_at(directory, Place(at))
+        Ok(entry(at, &slot, long))
     }
 
     /// The crate looks for a free cluster twice when it takes one, and fails if it finds only the one.
     fn two_free(&mut self) -> Result<(), Error> {
-        if self.tables.table.free_clusters() < 2 {
+        if self.tables.table.free_clusters() < 2 || self.tables.directories.is_full() {
             return Err(Error::NoSpace);
         }
         // What has been freed can be had when the disk knows.
@@ -218,64 +255,41 @@ impl<D: Disk> Volume<D> {
         }
     }
 
-    fn entry_at(&mut self, directory: Chain, place: Place) -> Result<Entry, Error> {
-        let mut out = Err(Error::NotFound);
-        self.each(directory, |found| {
-            if found.entry.place == place {
-                out = Ok(found.entry);
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        })?;
-        out
-    }
-
     fn with_short_name(&self, directory: Chain, short: &[u8; 11]) -> Result<At, Error> {
-        let mut slots = self.slots(directory).into_iter();
-        slots
-            .find(|at| {
-                let slot = self.slot_at(*at);
-                slot.is_file() && slot.short() == *short
-            })
-            .ok_or(Error::NotFound)
+        let mut entries = self.entries(directory);
+        let found = entries.find(|(_, slot)| slot.is_file() && slot.short() == *short);
+        found.map(|(at, _)| at).ok_or(Error::NotFound)
     }
 
     /// The short name for a file that is to be called `name`, and the entries of its long name; none if the short one says
     /// it all.
-    fn names_for(&self, directory: Chain, name: &str) -> Result<([u8; 11], Vec<Slot>), Error> {
+    fn names_for(&mut self, directory: Chain, name: &str) -> Result<([u8; 11], Vec<Slot>), Error> {
         if let Some(short) = long_name::as_short(name) {
             return Ok((short, Vec::new()));
         }
-        let slots = self.slots(directory);
-        let taken: BTreeSet<[u8; 11]> = slots
-            .iter()
-            .map(|at| self.slot_at(*at))
-            .filter(Slot::is_file)
-            .map(|s| s.short())
-            .collect();
-        let short = long_name::alias(name, |short| taken.contains(short))?;
+        let index = self.index(directory)?;
+        let short = long_name::alias(name, |short| index.find(&text_of(short)).is_some())?;
         Ok((short, long_name::entries(name, &short)))
     }
 
     /// The first of `count` free entries in a row; the directory grows for them if it has to.
     fn make_room(&mut self, directory: Chain, count: usize) -> Result<usize, Error> {
-        let mut slots = self.slots(directory);
         loop {
-            let mut run = 0;
-            for (n, at) in slots.iter().enumerate() {
-                run = if self.slot_at(*at).is_free() { run + 1 } else { 0 };
+            let (mut run, mut len, mut last) = (0, 0, None);
+            for (at, slot) in self.entries(directory) {
+                len += 1;
+                last = Some(at.cluster);
+                run = if slot.is_free() { run + 1 } else { 0 };
                 if run == count {
-                    return Ok(n + 1 - count);
+                    return Ok(len - count);
                 }
             }
             let per_cluster = self.tables.directories.slots_per_cluster() as usize;
-            if slots.len() + per_cluster > SLOTS_MAX as usize || self.tables.directories.is_full() {
+            if len + per_cluster > SLOTS_MAX as usize || self.tables.directories.is_full() {
                 return Err(Error::NoSpace);
             }
-            let last = slots.last().map(|at| at.cluster);
             let cluster = self.take(last)?;
             self.tables.directories.add(cluster);
-            slots = self.slots(directory);
         }
     }
 
@@ -291,6 +305,14 @@ impl<D: Disk> Volume<D> {
         last.ok_or(Error::NoSpace)
     }
 
+    /// A file's names are not known any more.
+    fn forget(&mut self, directory: Chain, place: Place) {
+        let short = long_name::shown(&self.slot_at(place.0));
+        if let Some(index) = self.indexes.get_mut(directory.0) {
+            index.remove(place.0, &short);
+        }
+    }
+
     /// Frees an entry and those of its long name.
     fn free_entry(&mut self, directory: Chain, place: Place) {
         let slots = self.slots(directory);
@@ -303,6 +325,7 @@ impl<D: Disk> Volume<D> {
             slot.is_long() && !slot.is_free()
         });
         let gone: Vec<At> = core::iter::once(place.0).chain(long.copied()).collect();
+        self.forget(directory, place);
         for at in gone {
             let mut slot = self.slot_at(at);
             slot.free();
@@ -317,22 +340,35 @@ impl<D: Disk> Volume<D> {
     pub fn remove(&mut self, directory: Chain, place: Place) -> Result<(), Error> {
         self.writable()?;
         let slot = self.slot(place)?;
-        let mut short = None;
-        self.each(directory, |found| {
-            if found.entry.place == place {
-                short = Some(found.short);
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        })?;
-        let short = short.ok_or(Error::NotFound)?;
+        let short = self.short_name(directory, place, &slot)?;
         let shared = self.shared();
         with_directory(&shared, directory.0, |d| d.delete_entry_in_dir(short))?;
+        // The crate frees the entry alone. It is there once more, so that those of its long name are found to be its.
+        self.tables.directories.set_slot(place.0, &slot);
         self.free_entry(directory, place);
         if slot.is_directory() {
             self.free_directory(Chain(slot.first()));
         }
         Ok(())
+    }
+
+    /// The name by which the crate knows a file.
+    fn short_name(&mut self, directory: Chain, place: Place, slot: &Slot) -> Result<ShortFileName, Error> {
+        if let Ok(short) = ShortFileName::create_from_str(&text_of(&slot.short()))
+            && short.csum() == long_name::checksum(&slot.short())
+        {
+            return Ok(short);
+        }
+        // One that it would not make, but has read.
+        let mut out = Err(Error::NotFound);
+        self.each(directory, |found| {
+            if found.entry.place == place {
+                out = Ok(found.short);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        out
     }
 
     /// Frees the content of a file whose name has been removed.
@@ -348,6 +384,7 @@ impl<D: Disk> Volume<D> {
         for cluster in clusters {
             self.tables.directories.remove(cluster);
         }
+        self.indexes.remove(chain.0);
         self.tables.table.free_chain(chain.0);
     }
 
@@ -365,6 +402,9 @@ impl<D: Disk> Volume<D> {
     ) -> Result<Place, Error> {
         self.writable()?;
         let name = long_name::checked(name)?;
+        if !self.tables.directories.has(to.0) {
+            return Err(Error::NotFound);
+        }
         let slot = self.slot(place)?;
         let new = match replaced {
             Some(replaced) => {
@@ -383,7 +423,11 @@ impl<D: Disk> Volume<D> {
                 let mut moved = slot;
                 moved.set_short(&short);
                 moved.forget_case();
-                Place(self.put(to, &long, &moved)?)
+                let at = self.put(to, &long, &moved)?;
+                // It may be the same name in another case.
+                self.forget(from, place);
+                self.note(to, at, (!long.is_empty()).then_some(name));
+                Place(at)
             }
         };
         self.free_entry(from, place);
@@ -420,13 +464,12 @@ impl<D: Disk> Volume<D> {
     }
 }
 
-fn entry(at: At, position: u32, slot: &Slot, long: Option<&str>) -> Entry {
+fn entry(at: At, slot: &Slot, long: Option<&str>) -> Entry {
     let short_name = long_name::shown(slot);
     Entry {
         name: long.map_or_else(|| short_name.clone(), String::from),
         short_name,
         place: Place(at),
-        position,
         is_directory: slot.is_directory(),
         is_read_only: slot.attributes() & READ_ONLY != 0,
         size: if slot.is_directory() { 0 } else { slot.size() },

@@ -172,7 +172,7 @@ pub(crate) fn mount(disk: &MemoryDisk) -> Volume<MemoryDisk> {
 pub(crate) fn list(volume: &mut Volume<MemoryDisk>, directory: Chain) -> Vec<Entry> {
     let mut out = Vec::new();
     volume
-        .list(directory, |e| {
+        .list(directory, |_, e| {
             out.push(e);
             ControlFlow::Continue(())
         })

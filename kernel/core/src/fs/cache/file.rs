@@ -224,6 +224,11 @@ impl FileCache {
         self.writing_to.store(0, Ordering::Release);
     }
 
+    /// Whether a write(2) is under way.
+    pub fn is_being_written(&self) -> bool {
+        self.writing_to.load(Ordering::Acquire) != 0
+    }
+
     /// Before pages from `first` on are written: zeroes what mappings may have left behind the end, but nothing that a
     /// write has put there and is about to make the file longer by.
     pub(super) fn clear_unwritten_tail(&self, first: u64, pages: &[Arc<Page>]) {

@@ -10,6 +10,7 @@
 //! | [`flusher`] | when that is done, and how much may wait for it |
 //! | [`reclaim`](mod@reclaim) | giving memory back |
 //! | [`source`] | mappings |
+//! | [`opened`] | open files |
 //! | [`direct`] | transfers that leave the cache out |
 //! | [`errors`] | failures of write-back, told to each open file once |
 //!
@@ -32,6 +33,7 @@ pub mod direct;
 pub mod errors;
 pub mod file;
 pub mod flusher;
+pub mod opened;
 mod page;
 pub mod read;
 pub mod reclaim;

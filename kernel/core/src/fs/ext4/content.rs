@@ -1,34 +1,23 @@
-//! The content of regular files: where pages are kept, and open files.
+//! The content of regular files: where pages are kept.
 
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
 
-use sis_abi::signal::{SIGXFSZ, SigInfo};
 use sis_ext4::{Ino, Source as From, State};
 use sis_hal::SECTOR_BYTES;
 
 use super::node::Node;
 use super::timestamp;
 use crate::block::Volume;
-use crate::fs::cache::{self, Extent, FileCache, Flusher, MappedFile, PAGE, Place, ReadAhead, Room, Seen, Store, Wait};
-use crate::fs::file::{Advice, File, IoFlags, Whence};
-use crate::fs::flags::{O_DIRECT, O_DSYNC};
+use crate::fs::cache::opened::{CachedFile, SIZE_MAX};
+use crate::fs::cache::{self, Extent, FileCache, Flusher, PAGE, Place, Room, Store, Wait};
 use crate::process::cred::Capability;
-use crate::process::limits::Resource;
-use crate::process::{signal, thread};
-use crate::user::{Sink, Source};
-use crate::vm::PageSource;
+use crate::process::thread;
 use crate::{Errno, Result};
 
 const FALLOC_FL_KEEP_SIZE: u32 = 1;
 const FALLOC_FL_PUNCH_HOLE: u32 = 2;
 const FALLOC_FL_ZERO_RANGE: u32 = 16;
-
-/// Bytes of the largest file that the cache takes.
-const SIZE_MAX: u64 = i64::MAX as u64;
 
 impl Node {
     fn block_bytes(&self) -> u64 {
@@ -115,40 +104,8 @@ impl Node {
         })
     }
 
-    /// Where data or a hole begins.
-    fn seek_data(&self, offset: u64, wants_data: bool) -> Result<u64> {
-        let size = self.cache.size();
-        if offset >= size {
-            return Err(Errno::ENXIO);
-        }
-        // What is only in memory has no place that could be looked at.
-        let store = self.store()?;
-        cache::write_back(&store, 0, u64::MAX, Wait::Yes)?;
-        let bytes = self.block_bytes();
-        let (first, end) = (offset / bytes, size.div_ceil(bytes));
-        let found = self.shared.with(|v| {
-            if wants_data {
-                v.next_data(self.number(), first, end)
-            } else {
-                v.next_hole(self.number(), first, end)
-            }
-        })?;
-        match found {
-            Some(block) => Ok((block * bytes).max(offset).min(size)),
-            None if wants_data => Err(Errno::ENXIO),
-            None => Ok(size),
-        }
-    }
-
     pub(super) fn store(&self) -> Result<Arc<dyn Store>> {
         self.arc().map(|n| n as Arc<dyn Store>)
-    }
-
-    /// All that was written survives a cut when this returns.
-    fn sync_content(&self) -> Result<()> {
-        let store = self.store()?;
-        let written = cache::write_back(&store, 0, u64::MAX, Wait::Yes);
-        written.and(self.commit())
     }
 }
 
@@ -247,55 +204,28 @@ impl Store for Node {
     }
 }
 
-/// An open regular file.
-pub(super) struct Opened {
-    node: Arc<Node>,
-    flags: AtomicU32,
-    ahead: ReadAhead,
-    seen: Seen,
-}
-
-impl Opened {
-    pub(super) fn new(node: Arc<Node>, flags: u32) -> Result<Arc<Self>> {
-        if !node.is_regular() {
-            return Err(Errno::ENXIO);
-        }
-        let seen = node.cache.errors().sample();
-        Ok(Arc::new(Self {
-            node,
-            flags: AtomicU32::new(flags),
-            ahead: ReadAhead::new(),
-            seen,
-        }))
+impl CachedFile for Node {
+    fn identity(&self) -> (u64, u64) {
+        (self.shared.device.device_number(), u64::from(self.ino))
     }
 
-    fn has(&self, flag: u32) -> bool {
-        self.flags.load(Ordering::Relaxed) & flag != 0
+    fn max_bytes(&self) -> u64 {
+        self.shared.file_bytes_max
     }
 
-    /// `EINVAL` for a direct transfer that is not made of sectors.
-    fn check_direct(&self, offset: u64, len: usize) -> Result<()> {
-        let block = u64::from(self.node.shared.device.logical_block_bytes());
-        if self.has(O_DIRECT) && !(offset | len as u64).is_multiple_of(block) {
-            return Err(Errno::EINVAL);
+    fn may_write(&self, append: bool) -> Result<()> {
+        self.may_be_written()?;
+        if self.may_only_append() && !append {
+            return Err(Errno::EPERM);
         }
         Ok(())
     }
-}
 
-impl Opened {
-    /// Whether a write leaves the cache out: whole pages inside the file whose blocks it has already. Others go through the
-    /// cache and are written back at once. `writing` is held, so that the file does not become shorter.
-    fn may_write_direct(&self, from: &Source<'_>, offset: u64, is_append: bool) -> Result<bool> {
-        let len = from.remaining() as u64;
-        let is_direct = self.has(O_DIRECT) && from.is_user() && !is_append && cache::direct::is_whole(offset, len);
-        if !is_direct || len == 0 || offset.checked_add(len).is_none_or(|end| end > self.node.cache.size()) {
-            return Ok(false);
-        }
-        let (mut at, end) = self.node.blocks(offset / PAGE, len / PAGE);
-        self.node.shared.with(|v| {
+    fn has_blocks(&self, offset: u64, len: u64) -> Result<bool> {
+        let (mut at, end) = self.blocks(offset / PAGE, len / PAGE);
+        self.shared.with(|v| {
             while at < end {
-                let m = v.map(self.node.number(), at, end - at)?;
+                let m = v.map(self.number(), at, end - at)?;
                 if m.state == State::Hole {
                     return Ok(false);
                 }
@@ -304,123 +234,38 @@ impl Opened {
             Ok(true)
         })
     }
-}
 
-/// RLIMIT_FSIZE of the running thread; no limit for the kernel.
-pub(super) fn file_size_limit() -> u64 {
-    thread::try_current().map_or(u64::MAX, |t| t.process.limit(Resource::FileSize).soft)
-}
-
-/// What exceeding RLIMIT_FSIZE does: SIGXFSZ and `EFBIG` (setrlimit(2)).
-#[cold]
-pub(super) fn too_large() -> Errno {
-    if let Some(t) = thread::try_current() {
-        // A standard signal is never refused.
-        let _ = signal::send_to_thread(&t.to_arc(), SigInfo::kernel(SIGXFSZ));
-    }
-    Errno::EFBIG
-}
-
-impl File for Opened {
-    fn read(&self, to: &mut Sink<'_>, offset: u64, _flags: IoFlags) -> Result<usize> {
-        self.check_direct(offset, to.remaining())?;
-        let n = if self.has(O_DIRECT) && to.is_user() {
-            cache::direct::read(&self.node.store()?, to, offset)?
-        } else {
-            cache::read(self.node.as_ref(), &self.ahead, to, offset)?
-        };
-        self.node.accessed();
-        Ok(n)
+    fn accessed(&self) {
+        self.note_access();
     }
 
-    fn write(&self, from: &mut Source<'_>, offset: u64, flags: IoFlags) -> Result<(usize, u64)> {
-        let node = &self.node;
-        node.may_write()?;
-        if node.may_only_append() && !flags.append {
-            return Err(Errno::EPERM);
+    fn has_written(&self) -> Result<()> {
+        self.drop_set_id()?;
+        self.changed();
+        Ok(())
+    }
+
+    fn seek_data(&self, offset: u64, wants_data: bool) -> Result<u64> {
+        let size = self.cache.size();
+        if offset >= size {
+            return Err(Errno::ENXIO);
         }
-        self.check_direct(offset, from.remaining())?;
-        let limit = file_size_limit();
-        let most = limit.min(node.shared.file_bytes_max);
-        let out = {
-            let _writing = node.cache.lock_writing();
-            if self.may_write_direct(from, offset, flags.append)? {
-                let n = cache::direct::write(&node.store()?, from, offset);
-                n.map(|n| (n, offset + n as u64))
+        // What is only in memory has no place that could be looked at.
+        let store = self.store()?;
+        cache::write_back(&store, 0, u64::MAX, Wait::Yes)?;
+        let bytes = self.block_bytes();
+        let (first, end) = (offset / bytes, size.div_ceil(bytes));
+        let found = self.shared.with(|v| {
+            if wants_data {
+                v.next_data(self.number(), first, end)
             } else {
-                cache::write(node.as_ref(), from, offset, flags.append, most)
+                v.next_hole(self.number(), first, end)
             }
-        };
-        let (n, after) = match out {
-            Err(Errno::EFBIG) if limit < node.shared.file_bytes_max => return Err(too_large()),
-            other => other?,
-        };
-        if n > 0 {
-            node.drop_set_id()?;
-            node.changed();
-            if self.has(O_DSYNC) {
-                node.sync_content()?;
-            } else if self.has(O_DIRECT) {
-                let store = node.store()?;
-                let first = (after - n as u64) / PAGE;
-                cache::write_back(&store, first, after.div_ceil(PAGE), Wait::Yes)?;
-            }
+        })?;
+        match found {
+            Some(block) => Ok((block * bytes).max(offset).min(size)),
+            None if wants_data => Err(Errno::ENXIO),
+            None => Ok(size),
         }
-        Ok((n, after))
-    }
-
-    fn can_direct(&self) -> bool {
-        true
-    }
-
-    fn is_seekable(&self) -> bool {
-        true
-    }
-
-    fn seek(&self, current: u64, offset: i64, whence: Whence) -> Result<u64> {
-        let base = match whence {
-            Whence::Start => 0,
-            Whence::Current => current,
-            Whence::End => self.node.cache.size(),
-            Whence::Data | Whence::Hole => {
-                let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-                return self.node.seek_data(from, whence == Whence::Data);
-            }
-        };
-        base.checked_add_signed(offset)
-            .filter(|n| *n <= SIZE_MAX)
-            .ok_or(Errno::EINVAL)
-    }
-
-    fn mmap(&self) -> Result<Arc<dyn PageSource>> {
-        let node = &self.node;
-        let identity = (node.shared.device.device_number(), u64::from(node.ino));
-        Ok(MappedFile::new(node.store()?, String::new(), identity))
-    }
-
-    fn sync(&self, _data_only: bool) -> Option<Result<()>> {
-        let done = self.node.sync_content();
-        // A failure of an earlier write-back is told here, once.
-        Some(self.node.cache.errors().check(&self.seen).and(done))
-    }
-
-    fn advise(&self, offset: u64, len: u64, advice: Advice) {
-        // Only advice.
-        if let Ok(store) = self.node.store() {
-            cache::advise(&store, &self.ahead, offset, len, advice);
-        }
-    }
-
-    fn sync_range(&self, offset: u64, len: u64, wait: bool) -> Option<Result<()>> {
-        let store = self.node.store();
-        Some(store.and_then(|s| cache::sync_range(&s, offset, len, wait)))
-    }
-
-    fn set_flags(&self, flags: u32) {
-        self.flags.store(flags, Ordering::Relaxed);
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }

@@ -2,16 +2,14 @@
 //!
 //! | module | story |
 //! |---|---|
-//! | `disk` | the disk that the file system stands on |
 //! | `node` | files as memory has them, and what the VFS asks of them |
-//! | `content` | regular files: where their pages are kept, and open ones |
+//! | `content` | regular files: where their pages are kept |
 //! | `options` | mount(8)'s |
 //!
 //! The volume is behind one sleeping lock ([`Rank::Volume`]), held while it waits for the disk. Content does not pass
 //! through it: pages are read and written beside it, once it has said where.
 
 mod content;
-mod disk;
 mod node;
 mod options;
 
@@ -28,13 +26,13 @@ use sis_machine::sync::{Mutex, MutexGuard, Rank, SpinLock};
 use super::cache::{self, Flusher, Store, Wait};
 use super::inode::Inode;
 use super::mount::{FileSystem, SuperBlock, Usage};
+use super::volume_disk::BlockDisk;
 use crate::block::{self, Claim};
 use crate::poll::Events;
 use crate::time::Deadline;
 use crate::wait::{Sleep, WaitQueue};
 use crate::{Errno, Result, sched};
 
-use disk::BlockDisk;
 use node::Node;
 use options::{OnError, Options};
 

@@ -128,7 +128,7 @@ impl Node {
         self.is_append_only
     }
 
-    pub(super) fn may_write(&self) -> Result<()> {
+    pub(super) fn may_be_written(&self) -> Result<()> {
         if self.shared.is_read_only.load(Ordering::Relaxed) {
             return Err(Errno::EROFS);
         }
@@ -175,7 +175,7 @@ impl Node {
     }
 
     /// Notes a read, as mounts with `relatime` do: when the file has changed since, or after a day.
-    pub(super) fn accessed(&self) {
+    pub(super) fn note_access(&self) {
         if self.shared.is_read_only.load(Ordering::Relaxed) {
             return;
         }
@@ -252,7 +252,7 @@ impl Node {
 
     /// What is done with a directory's names: may it be, and afterwards its attributes are looked at.
     fn with_names<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.may_write()?;
+        self.may_be_written()?;
         let out = body()?;
         self.refresh()?;
         Ok(out)

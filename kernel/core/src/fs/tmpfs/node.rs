@@ -5,7 +5,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 
-use sis_abi::signal::{SIGXFSZ, SigInfo};
 use sis_machine::mm::PAGE_SIZE;
 use sis_machine::sync::{Rank, SpinLock};
 
@@ -19,10 +18,10 @@ use crate::fs::inode::{
     Attachment, AttributeChange, Attributes, DirEntry, FileType, Inode, LinkTarget, Metadata, NewInode, NewKind, Owner,
     Rename, new_attachment, now,
 };
+use crate::fs::size_limit::{file_size_limit, too_large};
 use crate::fs::text::TextUse;
 use crate::process::cred::Capability;
-use crate::process::limits::Resource;
-use crate::process::{signal, thread};
+use crate::process::thread;
 use crate::user::{Sink, Source};
 use crate::vm::PageSource;
 use crate::{Errno, Result};
@@ -394,21 +393,6 @@ impl Inode for TmpNode {
     fn as_any(&self) -> &dyn Any {
         self
     }
-}
-
-/// RLIMIT_FSIZE of the running thread; no limit for the kernel.
-fn file_size_limit() -> u64 {
-    thread::try_current().map_or(u64::MAX, |t| t.process.limit(Resource::FileSize).soft)
-}
-
-/// What exceeding RLIMIT_FSIZE does: SIGXFSZ and `EFBIG` (setrlimit(2)).
-#[cold]
-fn too_large() -> Errno {
-    if let Some(t) = thread::try_current() {
-        // A standard signal is never refused.
-        let _ = signal::send_to_thread(&t.to_arc(), SigInfo::kernel(SIGXFSZ));
-    }
-    Errno::EFBIG
 }
 
 impl File for TmpNode {

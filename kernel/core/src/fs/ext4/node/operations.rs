@@ -7,15 +7,16 @@ use core::sync::atomic::Ordering;
 
 use sis_ext4::{Attributes as Change, DIRECTORY_END, Device, Ino, Kind, NewFile, RenameMode};
 
-use super::super::content::{Opened, file_size_limit, too_large};
 use super::super::timestamp;
 use super::{Node, file_type, from_ns};
 use crate::fs::cache;
+use crate::fs::cache::opened::Opened;
 use crate::fs::file::File;
 use crate::fs::inode::{
     Attachment, AttributeChange, DirEntry, FileType, Inode, LinkTarget, Metadata, NewInode, NewKind, Owner, Rename,
     split_dev,
 };
+use crate::fs::size_limit::{file_size_limit, too_large};
 use crate::fs::text::TextUse;
 use crate::{Errno, Result};
 
@@ -43,7 +44,7 @@ impl Inode for Node {
     }
 
     fn set_attributes(&self, change: &AttributeChange) -> Result<()> {
-        self.may_write()?;
+        self.may_be_written()?;
         let new = Change {
             permissions: change.mode.map(|m| (m & 0o7777) as u16),
             uid: change.uid,
@@ -64,7 +65,7 @@ impl Inode for Node {
         if !self.is_regular() {
             return Err(Errno::EINVAL);
         }
-        self.may_write()?;
+        self.may_be_written()?;
         if self.is_append_only {
             return Err(Errno::EPERM);
         }
@@ -85,7 +86,7 @@ impl Inode for Node {
         if !self.is_regular() {
             return Err(Errno::ENODEV);
         }
-        self.may_write()?;
+        self.may_be_written()?;
         self.allocate_range(mode, offset, len)?;
         self.changed();
         self.refresh()
@@ -131,7 +132,7 @@ impl Inode for Node {
     }
 
     fn create_unnamed(&self, new: &NewInode<'_>) -> Result<Arc<dyn Inode>> {
-        self.may_write()?;
+        self.may_be_written()?;
         let file = new_file(new, Kind::Regular, Device::default());
         let made = self
             .shared
@@ -232,7 +233,10 @@ impl Inode for Node {
     }
 
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn File>> {
-        Opened::new(self, flags).map(|o| o as Arc<dyn File>)
+        if !self.is_regular() {
+            return Err(Errno::ENXIO);
+        }
+        Ok(Opened::new(self, flags))
     }
 
     fn attachment(&self) -> Option<&Attachment> {
@@ -244,7 +248,7 @@ impl Inode for Node {
     }
 
     fn set_xattr(&self, name: &[u8], value: Option<&[u8]>, must_exist: Option<bool>) -> Result<()> {
-        self.may_write()?;
+        self.may_be_written()?;
         if self.is_append_only {
             return Err(Errno::EPERM);
         }

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use sis_ext4::{Disk, DiskError};
+use sis_ext4::DiskError;
 use sis_hal::{BlockError, SECTOR_BYTES};
 use sis_machine::mm::PAGE_SIZE;
 use sis_machine::mm::frames::Frame;
@@ -58,7 +58,7 @@ fn error(e: BlockError) -> DiskError {
     }
 }
 
-impl Disk for BlockDisk {
+impl sis_ext4::Disk for BlockDisk {
     fn len_bytes(&self) -> u64 {
         self.0.size_bytes()
     }
@@ -86,5 +86,28 @@ impl Disk for BlockDisk {
 
     fn flush(&self) -> Result<(), DiskError> {
         self.0.flush().map_err(error)
+    }
+}
+
+/// FAT's crate tells its failures apart no further.
+impl sis_fat::Disk for BlockDisk {
+    fn len_bytes(&self) -> u64 {
+        sis_ext4::Disk::len_bytes(self)
+    }
+
+    fn is_read_only(&self) -> bool {
+        sis_ext4::Disk::is_read_only(self)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), sis_fat::DiskError> {
+        sis_ext4::Disk::read(self, offset, out).map_err(|_| sis_fat::DiskError)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), sis_fat::DiskError> {
+        sis_ext4::Disk::write(self, offset, data).map_err(|_| sis_fat::DiskError)
+    }
+
+    fn flush(&self) -> Result<(), sis_fat::DiskError> {
+        sis_ext4::Disk::flush(self).map_err(|_| sis_fat::DiskError)
     }
 }
