@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 pub mod bmap;
+mod buffer;
 pub mod device;
 pub mod source;
 pub mod target;
+mod verify;
 pub mod write;

@@ -210,6 +210,15 @@ impl Source {
         Ok(())
     }
 
+    /// Has the kernel begin to read the first bytes of a range of a plain image that is wanted next.
+    pub(crate) fn announce(&self, range: Range) {
+        if let Stream::Plain(file) = &self.stream {
+            let len = std::num::NonZeroU64::new(range.len.min(crate::buffer::CAPACITY as u64));
+            // Only advice: the bytes are read all the same.
+            let _ = rustix::fs::fadvise(file, range.start, len, rustix::fs::Advice::WillNeed);
+        }
+    }
+
     /// Fills `out` as far as the image goes; answers how much it was.
     ///
     /// # Errors

@@ -1,11 +1,19 @@
 //! What is written onto: a block device or a file.
+//!
+//! Whole blocks go past the page cache (`O_DIRECT`) where the kernel does that: nothing is copied, and what is read comes
+//! from the device. The rest (a file's odd end, a map of small blocks, a file system that refuses) goes through it.
 
+use crate::buffer::ALIGNMENT;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Something that bytes are written to and read from.
+///
+/// The chunks that are written and read begin on a multiple of 4096 bytes in memory, and on the target too unless a range
+/// of the image begins elsewhere.
 pub trait Target: Sync {
     /// Its length in bytes; `None` when it grows.
     fn len_bytes(&self) -> Option<u64>;
@@ -16,13 +24,14 @@ pub trait Target: Sync {
     /// The device's own; part of it may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Fills `out` from `offset` on.
+    /// Fills `out` from `offset` on. Several threads read at the same time.
     ///
     /// # Errors
     /// The device's own, and its end.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
 
-    /// Makes a growing target as long as the image, holes at its end included.
+    /// Makes a growing target as long as the image, holes at its end included. Called before the first write where the
+    /// length is known by then, and after the last one.
     ///
     /// # Errors
     /// The file system's own.
@@ -46,6 +55,8 @@ pub trait Target: Sync {
 #[derive(Debug)]
 pub struct FileTarget {
     file: File,
+    /// The same, past the page cache; `None` where the kernel refuses that.
+    direct: Option<File>,
     /// `None` for a file that grows.
     len_bytes: Option<u64>,
 }
@@ -62,10 +73,7 @@ impl FileTarget {
             .write(true)
             .custom_flags(flags)
             .open(path)?;
-        Ok(Self {
-            file,
-            len_bytes: Some(len_bytes),
-        })
+        Ok(Self::new(file, Some(len_bytes)))
     }
 
     /// The file itself, for what is done to a card after it was written and before anybody else may have it.
@@ -85,7 +93,27 @@ impl FileTarget {
             .create(true)
             .truncate(true)
             .open(path)?;
-        Ok(Self { file, len_bytes: None })
+        Ok(Self::new(file, None))
+    }
+
+    fn new(file: File, len_bytes: Option<u64>) -> Self {
+        // By its number and not by its path, which may be another file's by now.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let flags = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        let direct = options.read(true).write(true).custom_flags(flags).open(path).ok();
+        Self {
+            file,
+            direct,
+            len_bytes,
+        }
+    }
+
+    /// How much of `bytes` at `offset` can go past the page cache, and through which file.
+    fn direct_part(&self, offset: u64, bytes: &[u8]) -> Option<(&File, usize)> {
+        let is_aligned = offset.is_multiple_of(ALIGNMENT as u64) && bytes.as_ptr().align_offset(ALIGNMENT) == 0;
+        let direct = self.direct.as_ref().filter(|_| is_aligned)?;
+        Some((direct, bytes.len() - bytes.len() % ALIGNMENT))
     }
 }
 
@@ -95,11 +123,23 @@ impl Target for FileTarget {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        let mut done = 0;
+        if let Some((direct, len)) = self.direct_part(offset, bytes) {
+            let part = bytes.get(..len).unwrap_or_default();
+            done = unless_refused(len, direct.write_all_at(part, offset))?;
+        }
+        self.file
+            .write_all_at(bytes.get(done..).unwrap_or_default(), offset + done as u64)
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        let mut done = 0;
+        if let Some((direct, len)) = self.direct_part(offset, out) {
+            let part = out.get_mut(..len).unwrap_or_default();
+            done = unless_refused(len, direct.read_exact_at(part, offset))?;
+        }
+        self.file
+            .read_exact_at(out.get_mut(done..).unwrap_or_default(), offset + done as u64)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -116,5 +156,15 @@ impl Target for FileTarget {
 
     fn forget_cache(&self) -> io::Result<()> {
         rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed).map_err(Into::into)
+    }
+}
+
+/// How much of `len` bytes is done after direct input or output: nothing where the kernel refuses it (`EINVAL`: larger
+/// blocks than ours, or a file system that does it only for some files). The page cache takes them then.
+fn unless_refused(len: usize, result: io::Result<()>) -> io::Result<usize> {
+    match result {
+        Ok(()) => Ok(len),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(0),
+        Err(error) => Err(error),
     }
 }

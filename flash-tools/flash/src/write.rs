@@ -1,21 +1,26 @@
 //! Writing and reading back.
 //!
-//! One thread reads, unpacks and hashes, this one writes; between them is a bounded queue of [`CHUNK_BYTES`] each, which
+//! One thread reads and unpacks, one hashes, the caller's writes; they share a few chunks of [`CHUNK_BYTES`] each, which
 //! is all the memory that it takes. Afterwards what was written is made durable, thrown out of the page cache and read
 //! from the device again, and every run's hash is compared.
+//!
+//! Reading back waits until everything is written, although the device could do both at once: a card that is smaller
+//! than it says may keep late chunks in the place of early ones, and an early one that was read before that is no proof.
 
 use crate::bmap::{Hash, Range};
+use crate::buffer::Buffer;
 use crate::source::Source;
 use crate::target::Target;
+use crate::verify::verify;
 use sha2::{Digest, Sha256};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// What is written at once, in bytes. Chunks lie on multiples of it.
-pub const CHUNK_BYTES: usize = 4 << 20;
-/// Chunks between the two threads.
-const QUEUE: usize = 4;
+pub const CHUNK_BYTES: usize = crate::buffer::CAPACITY;
+/// Chunks that the threads of writing share.
+const BUFFERS: usize = 6;
 
 /// What goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +111,9 @@ pub enum WriteError {
 enum Message {
     Chunk {
         offset: u64,
-        bytes: Vec<u8>,
+        bytes: Buffer,
     },
-    /// A run was read whole, and this is its hash.
+    /// A run was read whole; its hash is the one to come, where there is one.
     End(Range),
 }
 
@@ -124,89 +129,121 @@ pub fn write(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Written, WriteError> {
-    let device_bytes = target.len_bytes();
-    let fits = |image_bytes: u64| match device_bytes {
-        Some(device_bytes) if image_bytes > device_bytes => Err(WriteError::TooLarge {
-            image_bytes,
-            device_bytes,
-        }),
-        _ => Ok(()),
-    };
-    if let Some(image_bytes) = source.image_bytes {
-        fits(image_bytes)?;
-    }
-    if device_bytes.is_some() {
+    if target.len_bytes().is_some() {
         source.fill_holes();
     }
-    let (told_bytes, total) = (source.image_bytes, source.mapped_bytes());
-    let mut runs: Vec<Range> = Vec::new();
-    let mut done = 0;
-    let result = std::thread::scope(|scope| {
-        let (to_writer, chunks) = sync_channel(QUEUE);
-        let (give_back, spare) = sync_channel(QUEUE * 2);
-        let reader = scope.spawn(move || read_all(&mut source, &to_writer, &spare));
-        let mut outcome = Ok(());
-        for message in &chunks {
-            let (offset, bytes) = match message {
-                Message::End(run) => {
-                    runs.push(run);
-                    continue;
-                }
-                Message::Chunk { offset, bytes } => (offset, bytes),
-            };
-            outcome = if stop.load(Ordering::Relaxed) {
-                Err(WriteError::Interrupted)
-            } else {
-                fits(offset + bytes.len() as u64).and_then(|()| {
-                    let error = |error| WriteError::Device {
-                        what: "writing",
-                        offset,
-                        error,
-                    };
-                    target.write_at(offset, &bytes).map_err(error)
-                })
-            };
-            if outcome.is_err() {
-                break;
-            }
-            done += bytes.len() as u64;
-            progress(Progress {
-                phase: Phase::Write,
-                bytes: done,
-                total,
-            });
-            // Full or gone: the buffer is simply freed.
-            let _ = give_back.try_send(bytes);
-        }
-        // Ends the reader's sending.
-        drop(chunks);
-        let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        outcome.and(read)
-    });
-    result?;
-    let image_bytes = told_bytes.unwrap_or(done);
-    let device = |what, error| WriteError::Device { what, offset: 0, error };
+    let told_bytes = source.image_bytes;
+    if let Some(image_bytes) = told_bytes {
+        check_fits(target, image_bytes)?;
+        // Before the first chunk: a file that need not grow with every chunk is written faster.
+        lengthen(target, image_bytes)?;
+    }
+    let (runs, written_bytes) = write_all(source, target, stop, progress)?;
+    let image_bytes = told_bytes.unwrap_or(written_bytes);
     progress(Progress {
         phase: Phase::Sync,
         bytes: 0,
         total: None,
     });
-    target
-        .set_len(image_bytes)
-        .map_err(|error| device("lengthening", error))?;
-    target.sync().map_err(|error| device("syncing", error))?;
+    lengthen(target, image_bytes)?;
+    target.sync().map_err(|error| WriteError::Device {
+        what: "syncing",
+        offset: 0,
+        error,
+    })?;
     if is_verifying {
         verify(&runs, target, stop, progress)?;
     }
     Ok(Written {
         image_bytes,
-        written_bytes: done,
+        written_bytes,
         is_verified: is_verifying,
     })
 }
 
-/// Reads every run of the image, and answers its error. Returns quietly when the writer is gone.
-fn read_all(source: &mut Source, to_writer: &SyncSender<Message>, spare: &Receiver<Vec<u8>>) -> Result<(), WriteError> {
+fn check_fits(target: &dyn Target, image_bytes: u64) -> Result<(), WriteError> {
+    match target.len_bytes() {
+        Some(device_bytes) if image_bytes > device_bytes => Err(WriteError::TooLarge {
+            image_bytes,
+            device_bytes,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn lengthen(target: &dyn Target, image_bytes: u64) -> Result<(), WriteError> {
+    target.set_len(image_bytes).map_err(|error| WriteError::Device {
+        what: "lengthening",
+        offset: 0,
+        error,
+    })
+}
+
+/// Writes every run of the image; answers them with their hashes, and how many bytes they were.
+fn write_all(
+    mut source: Source,
+    target: &dyn Target,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Vec<Range>, u64), WriteError> {
+    let total = source.mapped_bytes();
+    std::thread::scope(|scope| {
+        // No queue is longer than there are buffers.
+        let (to_hasher, read) = channel();
+        let (to_writer, hashed) = channel();
+        let (give_back, spare) = sync_channel(BUFFERS);
+        for _ in 0..BUFFERS {
+            // There is room for all of them.
+            let _ = give_back.try_send(Buffer::new());
+        }
+        let reader = scope.spawn(move || read_all(&mut source, &to_hasher, &spare));
+        let hasher = scope.spawn(move || hash_all(&read, &to_writer));
+        // Owns its ends of the queues: when it is done, for whatever reason, the others stop.
+        let written = write_chunks(hashed, give_back, target, stop, |bytes| {
+            progress(Progress {
+                phase: Phase::Write,
+                bytes,
+                total,
+            });
+        });
+        let hashed = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let written_bytes = written?;
+        read?;
+        Ok((hashed?, written_bytes))
+    })
+}
+
+/// Writes chunks until there are no more, telling after each how many bytes it was; answers their sum.
+fn write_chunks(
+    chunks: Receiver<(u64, Buffer)>,
+    give_back: SyncSender<Buffer>,
+    target: &dyn Target,
+    stop: &AtomicBool,
+    mut tell: impl FnMut(u64),
+) -> Result<u64, WriteError> {
+    let mut done = 0;
+    for (offset, buffer) in chunks {
+        if stop.load(Ordering::Relaxed) {
+            return Err(WriteError::Interrupted);
+        }
+        let bytes = buffer.bytes();
+        check_fits(target, offset + bytes.len() as u64)?;
+        target.write_at(offset, bytes).map_err(|error| WriteError::Device {
+            what: "writing",
+            offset,
+            error,
+        })?;
+        done += bytes.len() as u64;
+        tell(done);
+        // The reader may have had its last chunk.
+        let _ = give_back.try_send(buffer);
+    }
+    Ok(done)
+}
+
+/// Reads every run of the image, and answers its error. Returns quietly when the others are gone.
+fn read_all(source: &mut Source, to_hasher: &Sender<Message>, spare: &Receiver<Buffer>) -> Result<(), WriteError> {
     let open_end = Range {
         start: 0,
         len: u64::MAX,
@@ -218,127 +255,73 @@ fn read_all(source: &mut Source, to_writer: &SyncSender<Message>, spare: &Receiv
     } else {
         vec![open_end]
     };
-    for range in ranges {
+    let mut ranges = ranges.into_iter().peekable();
+    while let Some(range) = ranges.next() {
+        if let Some(next) = ranges.peek() {
+            source.announce(*next);
+        }
         let failed = |offset| move |error| WriteError::Source { offset, error };
         source.skip_to(range.start).map_err(failed(range.start))?;
-        let mut hasher = Sha256::new();
         let mut at = 0;
         while at < range.len {
             let offset = range.start + at;
             let want = (range.len - at).min(to_boundary(offset) as u64) as usize;
-            let mut bytes = spare.try_recv().unwrap_or_default();
-            bytes.resize(want, 0);
-            let count = source.read(&mut bytes).map_err(failed(offset))?;
+            let Ok(mut bytes) = spare.recv() else {
+                return Ok(());
+            };
+            bytes.set_len(want);
+            let count = source.read(bytes.bytes_mut()).map_err(failed(offset))?;
             if count < want && is_bounded {
                 return Err(failed(offset + count as u64)(io::ErrorKind::UnexpectedEof.into()));
             }
-            bytes.truncate(count);
-            hasher.update(&bytes);
+            bytes.set_len(count);
             at += count as u64;
-            if count > 0 && to_writer.send(Message::Chunk { offset, bytes }).is_err() {
+            if count > 0 && to_hasher.send(Message::Chunk { offset, bytes }).is_err() {
                 return Ok(());
             }
             if count < want {
                 break;
             }
         }
-        let hash = Hash::from(hasher.finalize());
-        if range.sha256.is_some_and(|expected| expected != hash) {
-            return Err(WriteError::Checksum {
-                start: range.start,
-                end: range.start + range.len,
-            });
-        }
-        if to_writer
-            .send(Message::End(Range {
-                start: range.start,
-                len: at,
-                sha256: Some(hash),
-            }))
-            .is_err()
-        {
+        if to_hasher.send(Message::End(Range { len: at, ..range })).is_err() {
             return Ok(());
         }
     }
     source.finish().map_err(|error| WriteError::Source { offset: 0, error })
 }
 
-/// Reads the runs from the device again, one thread reading, one hashing.
-fn verify(
-    runs: &[Range],
-    target: &dyn Target,
-    stop: &AtomicBool,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(), WriteError> {
-    let device = |what, offset| move |error| WriteError::Device { what, offset, error };
-    target.forget_cache().map_err(device("preparing to read", 0))?;
-    let total = runs.iter().map(|run| run.len).sum();
-    std::thread::scope(|scope| {
-        let (to_hasher, chunks) = sync_channel::<Message>(QUEUE);
-        let (give_back, spare) = sync_channel(QUEUE * 2);
-        let hasher = scope.spawn(move || compare(&chunks, &give_back));
-        let mut done = 0;
-        let mut read_runs = || {
-            for run in runs {
-                let mut at = 0;
-                while at < run.len {
-                    if stop.load(Ordering::Relaxed) {
-                        return Err(WriteError::Interrupted);
-                    }
-                    let offset = run.start + at;
-                    let want = (run.len - at).min(to_boundary(offset) as u64);
-                    let mut bytes: Vec<u8> = spare.try_recv().unwrap_or_default();
-                    bytes.resize(want as usize, 0);
-                    target.read_at(offset, &mut bytes).map_err(device("reading", offset))?;
-                    at += want;
-                    done += want;
-                    if to_hasher.send(Message::Chunk { offset, bytes }).is_err() {
-                        // It found a difference.
-                        return Ok(());
-                    }
-                    progress(Progress {
-                        phase: Phase::Verify,
-                        bytes: done,
-                        total: Some(total),
-                    });
-                }
-                if to_hasher.send(Message::End(*run)).is_err() {
-                    return Ok(());
-                }
-            }
-            Ok(())
-        };
-        let read = read_runs();
-        drop(to_hasher);
-        let compared = hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        read.and(compared)
-    })
-}
-
-fn compare(chunks: &Receiver<Message>, give_back: &SyncSender<Vec<u8>>) -> Result<(), WriteError> {
+/// Hashes the chunks on their way to the writer; answers the runs with their hashes. Returns quietly when the writer is
+/// gone.
+fn hash_all(chunks: &Receiver<Message>, to_writer: &Sender<(u64, Buffer)>) -> Result<Vec<Range>, WriteError> {
+    let mut runs = Vec::new();
     let mut hasher = Sha256::new();
     for message in chunks {
         match message {
-            Message::Chunk { bytes, .. } => {
-                hasher.update(&bytes);
-                // Full or gone: the buffer is simply freed.
-                let _ = give_back.try_send(bytes);
+            Message::Chunk { offset, bytes } => {
+                hasher.update(bytes.bytes());
+                if to_writer.send((offset, bytes)).is_err() {
+                    break;
+                }
             }
             Message::End(run) => {
                 let hash = Hash::from(std::mem::take(&mut hasher).finalize());
-                if run.sha256 != Some(hash) {
-                    return Err(WriteError::Differs {
+                if run.sha256.is_some_and(|expected| expected != hash) {
+                    return Err(WriteError::Checksum {
                         start: run.start,
                         end: run.start + run.len,
                     });
                 }
+                runs.push(Range {
+                    sha256: Some(hash),
+                    ..run
+                });
             }
         }
     }
-    Ok(())
+    Ok(runs)
 }
 
 /// Bytes from `offset` to the next multiple of [`CHUNK_BYTES`].
-const fn to_boundary(offset: u64) -> usize {
+pub(crate) const fn to_boundary(offset: u64) -> usize {
     CHUNK_BYTES - (offset % CHUNK_BYTES as u64) as usize
 }

@@ -8,7 +8,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -195,6 +196,9 @@ enum Fault {
     Flips(u64),
     /// Bytes from here on are taken and not kept, as on a card that lies about its size.
     LosesFrom(u64),
+    /// What is written at or after this byte lies in the place of what is as far from the start, as on a card that is
+    /// smaller than it says.
+    WrapsAt(u64),
     /// It cannot make anything durable.
     CannotSync,
 }
@@ -204,6 +208,15 @@ struct Faulty {
     file: File,
     len: u64,
     fault: Fault,
+}
+
+impl Faulty {
+    fn place(&self, offset: u64) -> u64 {
+        match self.fault {
+            Fault::WrapsAt(at) => offset % at,
+            _ => offset,
+        }
+    }
 }
 
 impl Target for Faulty {
@@ -220,11 +233,11 @@ impl Target for Faulty {
             Fault::LosesFrom(at) => kept.truncate(at.saturating_sub(offset) as usize),
             _ => {}
         }
-        self.file.write_all_at(&kept, offset)
+        self.file.write_all_at(&kept, self.place(offset))
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        self.file.read_exact_at(out, self.place(offset))
     }
 
     fn set_len(&self, _: u64) -> io::Result<()> {
@@ -273,11 +286,147 @@ fn every_fault_of_the_device_is_found() {
         matches!(result, Err(WriteError::Differs { start, end }) if (start..end).contains(&at)),
         "{result:?}"
     );
+    // The last run lies on the first one then, and both were right when they were written.
+    let result = onto(Fault::WrapsAt(12 * MIB), IMAGE_BYTES);
+    assert!(
+        matches!(result, Err(WriteError::Differs { start: 0, .. })),
+        "{result:?}"
+    );
     let result = onto(Fault::CannotSync, IMAGE_BYTES);
     assert!(
         matches!(result, Err(WriteError::Device { what: "syncing", .. })),
         "{result:?}"
     );
+}
+
+#[test]
+fn one_changed_byte_is_found_in_the_first_and_in_the_last_chunk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = image(folder.path());
+    bmap(&folder.path().join("card.img.bmap"), false);
+    for at in [0, 4096, 10 * MIB, IMAGE_BYTES - 1] {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(IMAGE_BYTES).expect("room");
+        let target = Faulty {
+            file,
+            len: IMAGE_BYTES,
+            fault: Fault::Flips(at),
+        };
+        let result = run(Source::open(&path, None).expect("a source"), &target);
+        assert!(
+            matches!(result, Err(WriteError::Differs { start, end }) if (start..end).contains(&at)),
+            "{at}: {result:?}"
+        );
+    }
+}
+
+/// What a [`Recorder`] was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    Write,
+    Sync,
+    Forget,
+    Read,
+}
+
+/// A device that loses all that is written, and gives it back from its memory until that is forgotten. It records what
+/// it is asked.
+#[derive(Default)]
+struct Recorder {
+    memory: Mutex<Vec<u8>>,
+    is_keeping: bool,
+    steps: Mutex<Vec<Step>>,
+    under_way: AtomicU32,
+}
+
+impl Recorder {
+    fn new(is_keeping: bool) -> Self {
+        Self {
+            memory: Mutex::new(vec![0; IMAGE_BYTES as usize]),
+            is_keeping,
+            ..Self::default()
+        }
+    }
+
+    fn record(&self, step: Step) {
+        self.steps.lock().expect("no panic").push(step);
+    }
+}
+
+impl Target for Recorder {
+    fn len_bytes(&self) -> Option<u64> {
+        Some(IMAGE_BYTES)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.record(Step::Write);
+        let at = offset as usize;
+        self.memory.lock().expect("no panic")[at..at + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        self.record(Step::Read);
+        // Slow, so that a thread that nobody waits for would be seen.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let at = offset as usize;
+        out.copy_from_slice(&self.memory.lock().expect("no panic")[at..at + out.len()]);
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.record(Step::Sync);
+        Ok(())
+    }
+
+    fn forget_cache(&self) -> io::Result<()> {
+        self.record(Step::Forget);
+        if !self.is_keeping {
+            self.memory.lock().expect("no panic").fill(0);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_is_read_back_before_everything_is_durable_and_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = image(folder.path());
+    let target = Recorder::new(true);
+    run(Source::open(&path, None).expect("a source"), &target).expect("written");
+    let mut steps = target.steps.into_inner().expect("no panic");
+    steps.dedup();
+    assert_eq!(steps, [Step::Write, Step::Sync, Step::Forget, Step::Read]);
+}
+
+#[test]
+fn what_only_memory_held_is_found_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = image(folder.path());
+    let result = run(Source::open(&path, None).expect("a source"), &Recorder::new(false));
+    assert!(matches!(result, Err(WriteError::Differs { .. })), "{result:?}");
+}
+
+#[test]
+fn no_thread_goes_on_after_an_interruption() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = image(folder.path());
+    for phase in [Phase::Write, Phase::Verify] {
+        let target = Recorder::new(true);
+        let source = Source::open(&path, None).expect("a source");
+        let stop = AtomicBool::new(false);
+        let result = write(source, &target, true, &stop, &mut |progress| {
+            stop.fetch_or(progress.phase == phase, Ordering::Relaxed);
+        });
+        assert!(matches!(result, Err(WriteError::Interrupted)), "{result:?}");
+        assert_eq!(target.under_way.into_inner(), 0, "{phase:?}");
+    }
 }
 
 #[test]
