@@ -5,4 +5,9 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod events;
+pub mod feed;
+pub mod input;
+pub mod logs;
 pub mod metrics;
+mod text;
