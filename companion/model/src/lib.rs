@@ -4,6 +4,7 @@
 //! it came, and what is to be shown is asked for. It builds for `wasm32-unknown-unknown`.
 #![forbid(unsafe_code)]
 
+pub mod boards;
 pub mod clock;
 pub mod events;
 pub mod feed;
