@@ -32,6 +32,7 @@
 //! # Ok::<(), sis_model::boards::BoardsError>(())
 //! ```
 #![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::indexing_slicing)]
 
 pub mod boards;
 pub mod clock;
