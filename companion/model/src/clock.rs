@@ -180,6 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn many_slow_round_trips_do_not_outvote_a_fast_one() {
+        let mut clock = Clock::default();
+        clock.add_round_trip(trip(BOOT_MS, 2, 2));
+        for n in 1..20 {
+            clock.add_round_trip(trip(BOOT_MS + 1000 * n, 10, 200));
+        }
+        assert_eq!(error_ms(&clock), 0);
+    }
+
+    #[test]
     fn a_board_that_lies_once_does_not_move_it() {
         let mut clock = Clock::default();
         for n in 0..5 {

@@ -142,7 +142,6 @@ impl Feed {
             self.counts.missed = self.counts.missed.saturating_add(step - 1);
         }
         self.cursor = Some(here);
-        self.head_seq = self.head_seq.max(event.seq);
         Turn::Apply(here, event)
     }
 }
@@ -221,7 +220,10 @@ mod tests {
         assert_eq!(feed.take(bootstrap(1, 50)), Turn::Replace { is_new_life: false });
         assert_eq!(feed.counts().missed, 50);
         assert!(is_applied(&feed.take(event(1, 51))));
+        feed.take(started(1, 51, 90));
+        assert_eq!(feed.behind(), 39);
         assert_eq!(feed.take(bootstrap(2, 0)), Turn::Replace { is_new_life: true });
+        assert_eq!(feed.behind(), 0);
         assert!(is_applied(&feed.take(event(2, 1))));
     }
 

@@ -139,6 +139,28 @@ fn a_decision_that_does_not_get_through_can_be_made_again() {
 }
 
 #[test]
+fn an_answer_to_what_was_not_sent_is_no_answer() {
+    let mut events = proposed();
+    let approvals = events.approvals_mut();
+    approvals.decide(1, Decision::Approve, NOW, HOLD).unwrap();
+    approvals.answered(1, Counts::default());
+    approvals.unanswered(1);
+    approvals.unanswered(2);
+    assert_eq!(approvals.next_request_ms(), Some(NOW + HOLD));
+    assert_eq!(phase(&events, 2), Phase::Pending { failure: None });
+}
+
+#[test]
+fn numbers_out_of_their_range_are_brought_into_it() {
+    let mut events = Events::default();
+    let mut wild = proposal(1);
+    (wild.risk, wild.confidence) = (u32::MAX, u32::MAX);
+    events.apply(event(1, 1, EventKind::Proposal(wild)));
+    let proposal = events.approvals().get(1).unwrap().proposal().unwrap();
+    assert_eq!((proposal.risk, proposal.confidence), (100, 1000));
+}
+
+#[test]
 fn somebody_else_may_be_faster() {
     let mut events = proposed();
     events.approvals_mut().decide(1, Decision::Approve, NOW, HOLD).unwrap();

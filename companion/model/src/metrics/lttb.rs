@@ -143,6 +143,14 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_looks_at_the_mean_of_the_next_and_not_at_the_end() {
+        // With the mean of {3, 4}, at (350, 5): areas 550 and 400. With the last point, at (500, 0), they would be 1500 and 2000.
+        let kept = lttb(&line(&[0.0, 3.0, 4.0, 5.0, 5.0, 0.0]), 4);
+        let times: Vec<u64> = kept.iter().map(|point| point.at_ms).collect();
+        assert_eq!(times, [0, 100, 400, 500]);
+    }
+
+    #[test]
     fn no_room_keeps_what_it_can() {
         let points = line(&[1.0, 2.0, 3.0]);
         assert_eq!(lttb(&points, 0), []);

@@ -173,7 +173,7 @@ impl Player {
     /// Whether everything was told.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        !self.needs_reset && self.next == self.recording.len()
+        self.next == self.recording.len()
     }
 
     /// Moves the position to now. A clock that ran back stands still.

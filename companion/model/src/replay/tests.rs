@@ -156,6 +156,23 @@ fn inputs_are_due_when_they_came() {
     assert_eq!(play(&mut player, 6170, &mut board), 2);
     assert_eq!((player.progress_permille(), player.next_timeout_ms()), (1000, None));
     assert!(player.is_finished());
+    assert_eq!(play(&mut player, 60_000, &mut board), 0);
+    assert_eq!(player.position_ms(), 4000);
+}
+
+#[test]
+fn at_the_time_that_is_asked_for_something_is_due() {
+    for permille in [700, 3000, 99_999] {
+        let mut player = Player::new(attempts(20), 5);
+        let mut board = Board::default();
+        play(&mut player, 5, &mut board);
+        player.set_speed(Speed::from_permille(permille), 5);
+        while let Some(at_ms) = player.next_timeout_ms() {
+            assert_eq!(play(&mut player, at_ms - 1, &mut board), 0, "{permille}");
+            assert_ne!(play(&mut player, at_ms, &mut board), 0, "{permille}");
+        }
+        assert!(player.is_finished());
+    }
 }
 
 #[test]
@@ -170,7 +187,8 @@ fn a_paused_player_stands_still() {
     assert_eq!(player.next_timeout_ms(), Some(60_500));
     // A clock that runs back plays nothing.
     assert_eq!(play(&mut player, 1, &mut board), 0);
-    assert_eq!(player.position_ms(), 500);
+    assert_eq!(play(&mut player, 60_100, &mut board), 0);
+    assert_eq!(player.position_ms(), 600);
 }
 
 #[test]
@@ -240,6 +258,19 @@ fn what_is_no_recording_is_refused_with_a_reason() {
         parse(&vec![0; RECORDING_BYTES_MAX + 1]),
         RecordingError::TooLong
     ));
+}
+
+#[test]
+fn a_recording_has_so_many_records_and_no_more() {
+    let record = frame::encode(&Record {
+        offset_ms: 0,
+        input: Input::Unknown,
+    });
+    let head = self::record(&[]);
+    let most = [head, record.repeat(RECORDS_MAX)].concat();
+    assert_eq!(Recording::parse(most.clone()).unwrap().len(), RECORDS_MAX);
+    let more = [most, record].concat();
+    assert!(matches!(Recording::parse(more), Err(RecordingError::TooLong)));
 }
 
 #[test]

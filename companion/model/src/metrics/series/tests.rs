@@ -38,6 +38,12 @@ fn a_point_out_of_order_is_sorted_in() {
 }
 
 #[test]
+fn points_of_one_moment_stay_in_order_of_arrival() {
+    let series = series(Limits::default(), &[(100, 1.0), (100, 2.0), (100, 1.5)]);
+    assert_eq!(values(&series.points(0, 1000)), [1.0, 2.0, 1.5]);
+}
+
+#[test]
 fn a_full_ring_lets_its_oldest_go() {
     let mut series = series(limits(3, 100), &[(1000, 1.0), (1100, 2.0), (1200, 3.0), (1300, 4.0)]);
     assert_eq!((series.len(), series.evicted()), (3, 1));
@@ -63,6 +69,15 @@ fn a_spike_outlives_its_point() {
     assert!(points.windows(2).all(|pair| pair[0].at_ms <= pair[1].at_ms));
     assert!(!points.iter().any(Point::is_gap));
     assert_eq!(series.summary(0, 60_000).unwrap().count, 600);
+}
+
+#[test]
+fn no_point_is_shown_as_its_own_and_as_an_extreme() {
+    // The ring of points begins at 50.5 s, in the middle of two seconds whose greatest is at 51 s.
+    let minute: Vec<(u64, f64)> = (0..600).map(|n| (n * 100, if n == 510 { 99.0 } else { 1.0 })).collect();
+    let points = series(limits(95, 1800), &minute).points(0, 60_000);
+    assert!(points.windows(2).all(|pair| pair[0].at_ms < pair[1].at_ms));
+    assert_eq!(points.iter().filter(|point| point.value == 99.0).count(), 1);
 }
 
 #[test]
@@ -106,6 +121,24 @@ proptest! {
         let (in_order, out_of_order) = (series(Limits::default(), &sorted), series(Limits::default(), &shuffled));
         prop_assert_eq!(in_order.points(0, 20_000).len(), out_of_order.points(0, 20_000).len());
         prop_assert_eq!(values(&in_order.points(0, 20_000)), values(&out_of_order.points(0, 20_000)));
+    }
+
+    #[test]
+    fn a_summary_of_buckets_is_that_of_their_points(
+        values in prop::collection::vec(-5.0..5.0_f64, 1..80),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 80),
+    ) {
+        let mut points: Vec<(u64, f64)> = (0..).map(|n| n * 700).zip(values).collect();
+        let all: Vec<Point> = points.iter().map(|(at_ms, value)| Point::new(*at_ms, *value)).collect();
+        for (at, other) in order.iter().enumerate().take(points.len()) {
+            let other = other.index(points.len());
+            points.swap(at, other);
+        }
+        let expected = Summary::of(all).unwrap();
+        // Nearly all of it from buckets.
+        let summary = series(limits(1, 1800), &points).summary(0, u64::MAX).unwrap();
+        prop_assert!((summary.mean - expected.mean).abs() < 1e-9);
+        prop_assert_eq!(Summary { mean: 0.0, ..summary }, Summary { mean: 0.0, ..expected });
     }
 
     #[test]
