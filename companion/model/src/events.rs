@@ -47,8 +47,8 @@ impl Events {
         &self.approvals
     }
 
-    /// The same, to decide with.
-    pub const fn approvals_mut(&mut self) -> &mut Approvals {
+    /// The same, to change.
+    pub(crate) const fn approvals_mut(&mut self) -> &mut Approvals {
         &mut self.approvals
     }
 
@@ -78,6 +78,7 @@ impl Events {
                 if is_new_life {
                     // The board may have started again: then its proposals are numbered anew.
                     self.approvals.clear();
+                    self.timeline.begin_life();
                 } else {
                     self.approvals.doubt();
                 }

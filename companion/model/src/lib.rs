@@ -42,4 +42,5 @@ pub mod input;
 pub mod logs;
 pub mod metrics;
 pub mod replay;
+mod resent;
 mod text;

@@ -17,6 +17,7 @@ pub use view::LogView;
 
 use crate::feed::{Feed, Turn};
 use crate::input::Delivery;
+use crate::resent::Resent;
 use crate::text::{LINE_BYTES, clean};
 
 /// One line.
@@ -24,6 +25,8 @@ use crate::text::{LINE_BYTES, clean};
 pub struct LogLine {
     /// Its place in the board's log.
     pub cursor: Cursor,
+    /// The kernel's own number, where it has given one.
+    pub kernel_seq: Option<u64>,
     /// When: nanoseconds of the board's monotonic clock.
     pub ts_ns: u64,
     /// When: Unix milliseconds, by the board's own word.
@@ -48,6 +51,7 @@ pub struct LogStore {
     first: u64,
     /// Things in the log that were no lines.
     unknown: u64,
+    resent: Resent,
 }
 
 impl Default for LogStore {
@@ -69,6 +73,7 @@ impl LogStore {
             bytes_max,
             first: 0,
             unknown: 0,
+            resent: Resent::default(),
         }
     }
 
@@ -102,12 +107,22 @@ impl LogStore {
         self.unknown
     }
 
-    /// Takes what the subscription delivered. A log that has begun a new life keeps the lines of the old one: they were said.
+    /// Takes what the subscription delivered. When the board's log begins a new life, the lines of the old one stay: they were said.
     pub fn apply(&mut self, delivery: Delivery) {
-        let Turn::Apply(cursor, event) = self.feed.take(delivery) else {
-            return;
+        let (cursor, event) = match self.feed.take(delivery) {
+            Turn::Apply(cursor, event) => (cursor, event),
+            Turn::Replace { is_new_life: true } => {
+                self.resent = Resent::expect(self.lines.iter().map(|line| (line.kernel_seq, line.ts_ns)));
+                return;
+            }
+            Turn::Replace { is_new_life: false } | Turn::Nothing => return,
         };
-        let Event { wall_ms, kind, .. } = *event;
+        let Event {
+            wall_ms,
+            kind,
+            kernel_seq,
+            ..
+        } = *event;
         let EventKind::LogLine(LogRecord {
             ts_ns,
             level,
@@ -118,8 +133,12 @@ impl LogStore {
             self.unknown += 1;
             return;
         };
+        if self.resent.contains(kernel_seq, ts_ns) {
+            return;
+        }
         self.push(LogLine {
             cursor,
+            kernel_seq,
             ts_ns,
             wall_ms,
             level,

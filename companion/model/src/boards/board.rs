@@ -1,12 +1,12 @@
 //! One board.
 
-use sis_protocol::control::{MemStatus, ResponseBody};
+use sis_protocol::control::{MemStatus, RequestBody, ResponseBody};
 use sis_protocol::pairing::{Permission, Role};
 use sis_protocol::wire::{Cursor, Info, Welcome};
 
 use super::link::{Compatibility, LinkStatus, clean_info, clean_link};
 use crate::clock::{Clock, RoundTrip};
-use crate::events::{DecideError, Decision, Events};
+use crate::events::{Approvals, DecideError, Decision, Events};
 use crate::input::{Input, Link};
 use crate::logs::LogStore;
 use crate::metrics::{self, MetricsStore, TimedSample};
@@ -117,8 +117,9 @@ impl Board {
             self.last_seen_ms = Some(self.now_ms);
             self.metrics.restart();
             if self.welcome.as_ref().is_some_and(|known| known.epoch != welcome.epoch) {
-                // The board may have started again: then its clock has too.
+                // The board may have started again: then its clock has too, and its proposals are others.
                 self.clock = Clock::default();
+                self.events.approvals_mut().withdraw();
             }
             self.welcome = Some(welcome.clone());
         }
@@ -214,9 +215,9 @@ impl Board {
         &self.events
     }
 
-    /// The same, to decide with; [`Self::decide`] asks first whether that may be.
-    pub const fn events_mut(&mut self) -> &mut Events {
-        &mut self.events
+    /// Its approvals, to undo a decision and to say what became of one that was sent.
+    pub const fn approvals_mut(&mut self) -> &mut Approvals {
+        self.events.approvals_mut()
     }
 
     /// Its log.
@@ -240,17 +241,43 @@ impl Board {
         by_clock.or(wall_ms)
     }
 
-    /// A person decides; see [`crate::events::Approvals::decide`].
+    /// A person decides. The decision is held back for `hold_ms`, in which [`Approvals::undo`] takes it back; then [`Self::poll_request`]
+    /// hands it out.
     ///
     /// # Errors
-    /// [`DecideError::Offline`], [`DecideError::Forbidden`], and those of the proposal itself.
+    /// [`DecideError`]: the board cannot be reached, the role does not, or the proposal is not one that waits.
     pub fn decide(&mut self, id: u64, decision: Decision, now_ms: u64, hold_ms: u64) -> Result<(), DecideError> {
-        if !self.is_online() {
-            return Err(DecideError::Offline);
-        }
-        if !self.allows(Permission::Decide) {
+        self.may_decide()?;
+        self.events.approvals_mut().decide(id, decision, now_ms, hold_ms)
+    }
+
+    /// The next request that is due, and the proposal that it decides; to be asked until `None`. Nothing is due while the board cannot be
+    /// reached. Whoever sends it, and only on the connection that there is now, says how that ended: [`Approvals::answered`],
+    /// [`Approvals::refused`] or [`Approvals::unanswered`].
+    pub fn poll_request(&mut self, now_ms: u64) -> Option<(u64, RequestBody)> {
+        self.may_decide().ok()?;
+        self.events.approvals_mut().poll_request(now_ms)
+    }
+
+    /// When [`Self::poll_request`] will have something, Unix milliseconds of the host.
+    #[must_use]
+    pub fn next_request_ms(&self) -> Option<u64> {
+        self.may_decide().ok()?;
+        self.events.approvals().next_request_ms()
+    }
+
+    /// Whether decisions can be made, and would be about what is shown.
+    fn may_decide(&self) -> Result<(), DecideError> {
+        let welcome = self
+            .welcome()
+            .filter(|_| self.is_online())
+            .ok_or(DecideError::Offline)?;
+        if !welcome.role.allows(Permission::Decide) {
             return Err(DecideError::Forbidden);
         }
-        self.events.approvals_mut().decide(id, decision, now_ms, hold_ms)
+        match self.events.feed().cursor() {
+            Some(cursor) if cursor.epoch == welcome.epoch => Ok(()),
+            _ => Err(DecideError::CatchingUp),
+        }
     }
 }

@@ -194,6 +194,30 @@ fn deciding_takes_a_connection_and_a_role() {
     assert_eq!(decide(&mut board), Err(DecideError::Forbidden));
     board.apply(NOW, online(1, Role::Operator));
     assert_eq!(decide(&mut board), Ok(()));
+    // What is held is not handed out, to be sent whenever, while the board is away.
+    board.apply(NOW, waiting());
+    assert_eq!((board.poll_request(NOW), board.next_request_ms()), (None, None));
+    board.apply(NOW, online(1, Role::Operator));
+    assert_eq!(board.next_request_ms(), Some(NOW));
+    assert!(matches!(board.poll_request(NOW), Some((1, _))));
+}
+
+#[test]
+fn a_decision_is_not_sent_to_a_board_that_started_again() {
+    let mut board = Board::default();
+    board.apply(NOW, online(1, Role::Operator));
+    board.apply(NOW, event(1, 1, proposal(1)));
+    board.decide(1, Decision::Approve, NOW, 0).unwrap();
+    // Its proposal 1 is another one now.
+    board.apply(NOW, online(2, Role::Operator));
+    assert_eq!(board.poll_request(NOW), None);
+    let again = board.decide(1, Decision::Approve, NOW, 0);
+    assert_eq!(again, Err(DecideError::CatchingUp));
+    let cursor = Cursor { epoch: 2, seq: 0 };
+    board.apply(NOW, Input::Events(Delivery::Bootstrap { cursor, missed: None }));
+    board.apply(NOW, event(2, 1, proposal(1)));
+    assert_eq!(board.poll_request(NOW), None);
+    assert_eq!(board.decide(1, Decision::Approve, NOW, 0), Ok(()));
 }
 
 #[test]

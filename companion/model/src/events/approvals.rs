@@ -42,6 +42,9 @@ pub enum DecideError {
     /// The board is not online.
     #[error("the board is not online")]
     Offline,
+    /// What is known of proposals is of before the board or its agent started again: their numbers may mean something else now.
+    #[error("the board has started again, and what it proposes now is not known yet")]
+    CatchingUp,
     /// This companion's role on the board does not reach.
     #[error("deciding takes the role of an operator")]
     Forbidden,
@@ -72,11 +75,8 @@ impl Approvals {
         self.all.get(&id)
     }
 
-    /// A person decides. The decision is held back for `hold_ms`, in which it can be undone, then [`Self::poll_request`] hands it out.
-    ///
-    /// # Errors
-    /// [`DecideError::Unknown`], [`DecideError::NotPending`], [`DecideError::Submitted`].
-    pub fn decide(&mut self, id: u64, decision: Decision, now_ms: u64, hold_ms: u64) -> Result<(), DecideError> {
+    /// See [`crate::boards::Board::decide`], which asks first whether this may be.
+    pub(crate) fn decide(&mut self, id: u64, decision: Decision, now_ms: u64, hold_ms: u64) -> Result<(), DecideError> {
         let approval = self.all.get_mut(&id).ok_or(DecideError::Unknown { id })?;
         if !approval.is_pending() {
             return Err(DecideError::NotPending { id });
@@ -104,9 +104,8 @@ impl Approvals {
         Ok(())
     }
 
-    /// The next request that is due, and the proposal that it decides; to be asked until `None`. Whoever sends it says how that ended:
-    /// [`Self::answered`], [`Self::refused`] or [`Self::unanswered`].
-    pub fn poll_request(&mut self, now_ms: u64) -> Option<(u64, RequestBody)> {
+    /// See [`crate::boards::Board::poll_request`], which asks first whether the board can be reached.
+    pub(crate) fn poll_request(&mut self, now_ms: u64) -> Option<(u64, RequestBody)> {
         for (id, approval) in &mut self.all {
             let Some(Submission::Held { decision, send_at_ms }) = approval.submission else {
                 continue;
@@ -130,14 +129,22 @@ impl Approvals {
         None
     }
 
-    /// When [`Self::poll_request`] will have something, Unix milliseconds.
-    #[must_use]
-    pub fn next_request_ms(&self) -> Option<u64> {
+    /// See [`crate::boards::Board::next_request_ms`].
+    pub(crate) fn next_request_ms(&self) -> Option<u64> {
         let due = self.pending().filter_map(|(_, approval)| match approval.submission {
             Some(Submission::Held { send_at_ms, .. }) => Some(send_at_ms),
             _ => None,
         });
         due.min()
+    }
+
+    /// Takes back what is held: it was decided about proposals of another life, whose numbers may come to mean something else.
+    pub(crate) fn withdraw(&mut self) {
+        for approval in self.all.values_mut() {
+            if matches!(approval.submission, Some(Submission::Held { .. })) {
+                approval.submission = None;
+            }
+        }
     }
 
     /// The board has answered a decision.

@@ -139,6 +139,40 @@ fn each_category_has_room_of_its_own() {
 }
 
 #[test]
+fn what_an_agent_tells_again_after_it_started_anew_is_there_once() {
+    let numbered = |epoch, seq, kernel_seq, kind| {
+        let mut delivery = event(epoch, seq, kind);
+        if let Delivery::Event { event, .. } = &mut delivery {
+            (event.kernel_seq, event.ts_ns) = (Some(kernel_seq), kernel_seq * 1000);
+        }
+        delivery
+    };
+    let mut events = Events::default();
+    events.apply(numbered(1, 1, 40, EventKind::Proposal(proposal(1))));
+    events.apply(numbered(1, 2, 41, decided(1, Verdict::Approved)));
+    events.apply(bootstrap(2, 0));
+    events.apply(numbered(2, 1, 40, EventKind::Proposal(proposal(1))));
+    events.apply(numbered(2, 2, 41, decided(1, Verdict::Approved)));
+    // What is not numbered by the kernel is not known again.
+    let agent = EventKind::AgentStarted { software: "a".into() };
+    events.apply(event(2, 3, agent));
+    // And what it says of approvals counts all the same.
+    assert!(matches!(
+        events.approvals().get(1).unwrap().phase(),
+        Phase::Approved { .. }
+    ));
+    assert_eq!(events.timeline().all().len(), 3);
+    // A board that started again numbers anew, at other times.
+    events.apply(bootstrap(3, 0));
+    let mut of_another_boot = numbered(3, 1, 40, EventKind::Proposal(proposal(1)));
+    if let Delivery::Event { event, .. } = &mut of_another_boot {
+        event.ts_ns += 1;
+    }
+    events.apply(of_another_boot);
+    assert_eq!(events.timeline().all().len(), 4);
+}
+
+#[test]
 fn an_audit_says_who_decided_and_changed_what() {
     let mut events = Events::default();
     let kinds = [

@@ -6,6 +6,7 @@ use serde::Serialize;
 use sis_protocol::control::{Event, EventKind, LogRecord, Outcome, Proposal};
 use sis_protocol::wire::Cursor;
 
+use crate::resent::Resent;
 use crate::text::{LINE_BYTES, NAME_BYTES, SENTENCE_BYTES, clean, clean_option};
 
 /// So many entries of each category are kept.
@@ -58,6 +59,8 @@ pub struct Entry {
     pub number: u64,
     /// Its place in the board's log.
     pub cursor: Cursor,
+    /// The kernel's own number, where it has given one.
+    pub kernel_seq: Option<u64>,
     /// When: nanoseconds of the board's monotonic clock.
     pub ts_ns: u64,
     /// When: Unix milliseconds, by the board's own word.
@@ -72,6 +75,7 @@ impl Entry {
         Self {
             number: 0,
             cursor,
+            kernel_seq: event.kernel_seq,
             ts_ns: event.ts_ns,
             wall_ms: event.wall_ms,
             kind: clean_kind(event.kind),
@@ -84,6 +88,7 @@ impl Entry {
 pub struct Timeline {
     categories: BTreeMap<Category, VecDeque<Entry>>,
     count: u64,
+    resent: Resent,
 }
 
 impl Timeline {
@@ -104,7 +109,7 @@ impl Timeline {
         self.in_order(Category::is_audit)
     }
 
-    /// How many events there were, kept or not.
+    /// How many entries there were, kept or not.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
@@ -117,7 +122,17 @@ impl Timeline {
         entries
     }
 
+    /// The board's log begins a new life, and may tell again what is here.
+    pub(super) fn begin_life(&mut self) {
+        let kept = self.categories.values().flatten();
+        self.resent = Resent::expect(kept.map(|entry| (entry.kernel_seq, entry.ts_ns)));
+    }
+
+    /// Adds an entry, unless it was told before, in an earlier life.
     pub(super) fn push(&mut self, mut entry: Entry) {
+        if self.resent.contains(entry.kernel_seq, entry.ts_ns) {
+            return;
+        }
         entry.number = self.count;
         self.count += 1;
         let entries = self.categories.entry(Category::of(&entry.kind)).or_default();

@@ -71,6 +71,33 @@ fn a_line_is_taken_once_and_a_new_life_goes_on() {
 }
 
 #[test]
+fn an_agent_that_starts_anew_tells_old_lines_again_and_they_are_shown_once() {
+    let numbered = |epoch, seq, kernel_seq, text: &str| {
+        let mut delivery = line(epoch, seq, Level::Info, Facility::Kernel, text);
+        if let Delivery::Event { event, .. } = &mut delivery {
+            event.kernel_seq = Some(kernel_seq);
+            if let EventKind::LogLine(record) = &mut event.kind {
+                record.ts_ns = kernel_seq * 1000;
+            }
+        }
+        delivery
+    };
+    let mut store = LogStore::default();
+    store.apply(numbered(1, 1, 70, "a"));
+    store.apply(numbered(1, 2, 71, "b"));
+    store.apply(Delivery::Bootstrap {
+        cursor: Cursor { epoch: 2, seq: 0 },
+        missed: None,
+    });
+    store.apply(numbered(2, 1, 70, "a"));
+    store.apply(numbered(2, 2, 71, "b"));
+    store.apply(numbered(2, 3, 72, "c"));
+    let kept: Vec<_> = store.lines().map(|line| line.text.as_str()).collect();
+    assert_eq!(kept, ["a", "b", "c"]);
+    assert_eq!(store.feed().cursor(), Some(Cursor { epoch: 2, seq: 3 }));
+}
+
+#[test]
 fn what_is_no_line_is_counted() {
     let mut store = LogStore::default();
     let mut delivery = info(1, "");
