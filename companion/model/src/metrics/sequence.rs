@@ -67,21 +67,14 @@ impl Sequence {
     pub(super) fn observe(&mut self, seq: u64, ts_ns: u64) -> Arrival {
         let arrival = self.classify(seq, ts_ns);
         match arrival {
-            Arrival::Next { lost } | Arrival::Restarted { lost } => {
-                let step = seq.saturating_sub(if matches!(arrival, Arrival::Next { .. }) {
-                    self.newest
-                } else {
-                    0
-                });
-                self.came = if step < WINDOW && matches!(arrival, Arrival::Next { .. }) {
-                    self.came << step | 1
-                } else {
-                    1
-                };
-                self.newest = seq;
-                self.newest_ts_ns = ts_ns;
-                self.counts.lost = self.counts.lost.saturating_add(lost);
-                self.counts.taken += 1;
+            Arrival::Next { lost } => {
+                let step = u32::try_from(seq - self.newest).unwrap_or(u32::MAX);
+                self.came = self.came.checked_shl(step).unwrap_or(0) | 1;
+                self.advance(seq, ts_ns, lost);
+            }
+            Arrival::Restarted { lost } => {
+                self.came = 1;
+                self.advance(seq, ts_ns, lost);
             }
             Arrival::Late => {
                 self.came |= self.bit(seq);
@@ -92,6 +85,13 @@ impl Sequence {
             Arrival::Repeated => self.counts.repeated += 1,
         }
         arrival
+    }
+
+    const fn advance(&mut self, seq: u64, ts_ns: u64, lost: u64) {
+        self.newest = seq;
+        self.newest_ts_ns = ts_ns;
+        self.counts.lost = self.counts.lost.saturating_add(lost);
+        self.counts.taken += 1;
     }
 
     const fn classify(&self, seq: u64, ts_ns: u64) -> Arrival {

@@ -119,38 +119,34 @@ impl Series {
     /// they are kept, before that the extremes of two seconds each.
     #[must_use]
     pub fn points(&self, from_ms: u64, to_ms: u64) -> Vec<Point> {
-        let in_range = |point: &Point| (from_ms..=to_ms).contains(&point.at_ms);
+        let is_within = |point: &Point| (from_ms..=to_ms).contains(&point.at_ms);
+        // Two extremes may lie nearly two buckets apart without anything missing between them.
+        let coarse_gap_ms = self.limits.gap_ms.saturating_add(2 * BUCKET_MS);
         let mut points = Vec::new();
-        let fine_from = self.fine.front().map_or(u64::MAX, |first| first.at_ms);
-        if self.evicted > 0 && from_ms < fine_from {
-            let buckets = self.coarse.iter().take_while(|bucket| bucket.start_ms < fine_from);
-            for bucket in buckets {
-                let [first, second] = bucket.extremes();
-                let is_single = first == second;
-                let both = [Some(first), Some(second).filter(|_| !is_single)];
-                for point in both.into_iter().flatten().filter(|point| point.at_ms < fine_from) {
-                    // Two extremes may lie nearly two buckets apart without anything missing between them.
-                    push_with_gap(
-                        &mut points,
-                        point,
-                        self.limits.gap_ms.saturating_add(2 * BUCKET_MS),
-                        in_range,
-                    );
-                }
-            }
+        for point in self.extremes_before_points().filter(is_within) {
+            push_with_gap(&mut points, point, coarse_gap_ms);
         }
-        let gap_after_coarse = self.limits.gap_ms.saturating_add(2 * BUCKET_MS);
         let start = self.fine.partition_point(|point| point.at_ms < from_ms);
-        for (n, point) in self
-            .fine
-            .range(start..)
-            .take_while(|point| point.at_ms <= to_ms)
-            .enumerate()
-        {
-            let gap_ms = if n == 0 { gap_after_coarse } else { self.limits.gap_ms };
-            push_with_gap(&mut points, *point, gap_ms, in_range);
+        let mut gap_ms = coarse_gap_ms;
+        for point in self.fine.range(start..).take_while(|point| is_within(point)) {
+            push_with_gap(&mut points, *point, gap_ms);
+            gap_ms = self.limits.gap_ms;
         }
         points
+    }
+
+    /// The extremes of the time from which no single points are kept any more, in order.
+    fn extremes_before_points(&self) -> impl Iterator<Item = Point> {
+        let fine_from = match self.fine.front() {
+            Some(first) if self.evicted > 0 => first.at_ms,
+            _ => 0,
+        };
+        let buckets = self.coarse.iter().take_while(move |bucket| bucket.start_ms < fine_from);
+        let extremes = buckets.flat_map(|bucket| {
+            let [first, second] = bucket.extremes();
+            [Some(first), Some(second).filter(|second| *second != first)]
+        });
+        extremes.flatten().filter(move |point| point.at_ms < fine_from)
     }
 
     /// What the values from `from_ms` to `to_ms` come to. Where single points are no longer kept for all of it, whole buckets of two
@@ -170,14 +166,11 @@ impl Series {
 }
 
 /// Appends a point, and a gap before it when the one before is more than `gap_ms` away.
-fn push_with_gap(points: &mut Vec<Point>, point: Point, gap_ms: u64, in_range: impl Fn(&Point) -> bool) {
-    if !in_range(&point) {
-        return;
-    }
-    if let Some(before) = points.last().map(|point| point.at_ms)
-        && point.at_ms.saturating_sub(before) > gap_ms
+fn push_with_gap(points: &mut Vec<Point>, point: Point, gap_ms: u64) {
+    if let Some(before_ms) = points.last().map(|before| before.at_ms)
+        && point.at_ms.saturating_sub(before_ms) > gap_ms
     {
-        points.push(Point::gap(before + 1));
+        points.push(Point::gap(before_ms + 1));
     }
     points.push(point);
 }
