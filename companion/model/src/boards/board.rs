@@ -117,9 +117,8 @@ impl Board {
             self.last_seen_ms = Some(self.now_ms);
             self.metrics.restart();
             if self.welcome.as_ref().is_some_and(|known| known.epoch != welcome.epoch) {
-                // The board may have started again: then its clock has too, and its proposals are others.
+                // The board may have started again: then its clock has too.
                 self.clock = Clock::default();
-                self.events.approvals_mut().withdraw();
             }
             self.welcome = Some(welcome.clone());
         }

@@ -138,15 +138,6 @@ impl Approvals {
         due.min()
     }
 
-    /// Takes back what is held: it was decided about proposals of another life, whose numbers may come to mean something else.
-    pub(crate) fn withdraw(&mut self) {
-        for approval in self.all.values_mut() {
-            if matches!(approval.submission, Some(Submission::Held { .. })) {
-                approval.submission = None;
-            }
-        }
-    }
-
     /// The board has answered a decision.
     pub fn answered(&mut self, id: u64, counts: Counts) {
         self.sent_became(id, |decision| {

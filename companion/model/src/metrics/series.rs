@@ -137,10 +137,7 @@ impl Series {
 
     /// The extremes of the time from which no single points are kept any more, in order.
     fn extremes_before_points(&self) -> impl Iterator<Item = Point> {
-        let fine_from = match self.fine.front() {
-            Some(first) if self.evicted > 0 => first.at_ms,
-            _ => 0,
-        };
+        let fine_from = self.fine.front().map_or(0, |first| first.at_ms);
         let buckets = self.coarse.iter().take_while(move |bucket| bucket.start_ms < fine_from);
         let extremes = buckets.flat_map(|bucket| {
             let [first, second] = bucket.extremes();
