@@ -8,6 +8,27 @@ const LINUX: [&str; 5] = ["sis-abi", "linux-raw-sys", "libc", "rustix", "nix"];
 /// The kernel's crates that a program of the host may use: pure ones.
 const KERNEL_FOR_HOST: [&str; 4] = ["kernel/abi", "kernel/algo", "kernel/ext4", "kernel/autonomy"];
 
+/// All that the companion's state is made from.
+const FOR_MODEL: [&str; 6] = [
+    "minicbor",
+    "serde",
+    "serde_json",
+    "sis-protocol",
+    "thiserror",
+    "proptest",
+];
+
+/// What the companion's state must not reach for: files, sockets, threads, a clock of its own.
+const NOT_IN_MODEL: [&str; 7] = [
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::thread",
+    "std::process",
+    "Instant::now",
+    "SystemTime",
+];
+
 /// Crates that may hold unsafe code, by folder; `boards/` only in `src/map.rs`.
 const MAY_HOLD_UNSAFE: [&str; 2] = ["kernel/machine", "tests/guest"];
 
@@ -78,6 +99,31 @@ fn hal_depends_on_nothing_of_the_workspace() {
 fn protocol_depends_on_nothing_of_the_workspace() {
     let reached = workspace().reachable("sis-protocol");
     assert!(reached.is_empty(), "companion/protocol reaches {reached:?}");
+}
+
+#[test]
+fn the_companions_state_knows_no_ui_no_sockets_and_no_clock() {
+    let workspace = workspace();
+    let model = &workspace.members["sis-model"];
+    for name in &model.dependencies {
+        assert!(FOR_MODEL.contains(&name.as_str()), "companion/model depends on {name}");
+    }
+    let mut folders = vec![workspace.root.join(&model.folder).join("src")];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("the crate's sources can be listed") {
+            let path = entry.expect("the crate's sources can be listed").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).expect("the crate's source can be read");
+            let found = NOT_IN_MODEL.iter().find(|what| source.contains(**what));
+            assert!(found.is_none(), "{} reaches for {found:?}", path.display());
+            files += 1;
+        }
+    }
+    assert!(files > 20, "only {files} files were looked at");
 }
 
 #[test]
