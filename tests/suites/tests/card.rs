@@ -26,8 +26,18 @@ fn round(card: &Card, boot: Boot, root: &str, data: &str, last: &str, next: &str
         &format!("echo {next} >/etc/last; echo data {next} >/data/last"),
         60 * SECOND,
     )?;
+    // What it was started from is a FAT, which can be read and changed.
+    let started_from = root.replace('4', "2");
+    board.run_ok(
+        &format!("mount -t vfat {started_from} /mnt && ls /mnt && echo {next} > '/mnt/a note.txt' && umount /mnt"),
+        60 * SECOND,
+    )?;
     power_off(board)?;
     card.assert_clean()?;
+    assert_eq!(
+        card.boot_file("boot-a", "a note.txt")?,
+        format!("{next}\n").into_bytes()
+    );
     assert_eq!(card.cat("slot-a", "/etc/last")?, format!("{next}\n"));
     assert_eq!(card.cat("data", "/last")?, format!("data {next}\n"));
     Ok(())
