@@ -4,7 +4,6 @@
 //! are there and that no other chain has, and end. With that there are no circles, no two files that share a cluster, and no
 //! directory that lies in itself; and as only memory is looked at from then on, a disk that changes its mind changes nothing.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -97,9 +96,13 @@ impl Check<'_> {
             return Err(Error::Corrupt("a directory is too long"));
         }
         for cluster in chain {
-            let mut bytes: Box<[u8]> = vec![0; self.geometry.cluster_bytes()].into_boxed_slice();
+            // A card may have more directories than a small board has memory.
+            let mut bytes = Vec::new();
+            let len = self.geometry.cluster_bytes();
+            bytes.try_reserve_exact(len).map_err(|_| Error::NoSpace)?;
+            bytes.resize(len, 0);
             disk.read(self.geometry.sector_of(*cluster) * SECTOR_BYTES, &mut bytes)?;
-            self.found.insert(*cluster, bytes)?;
+            self.found.insert(*cluster, bytes.into_boxed_slice())?;
         }
         let slots: Vec<At> = chain
             .iter()

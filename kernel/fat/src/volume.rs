@@ -16,7 +16,7 @@ use crate::boot;
 use crate::check;
 use crate::directories::At;
 use crate::index::Indexes;
-use crate::layout::{SECTOR, SECTOR_BYTES, u32_at};
+use crate::layout::{INFO_MARKS, SECTOR, SECTOR_BYTES, u32_at};
 use crate::slot::{READ_ONLY, Slot, Times};
 use crate::window::Tables;
 use crate::{Disk, Error};
@@ -73,7 +73,7 @@ impl<D: Disk> Volume<D> {
             Some(sector) => {
                 let mut bytes = [0; SECTOR];
                 disk.read(sector * SECTOR_BYTES, &mut bytes)?;
-                let is_good = u32_at(&bytes, 0) == 0x4161_5252 && u32_at(&bytes, 484) == 0x6141_7272;
+                let is_good = INFO_MARKS.iter().all(|(at, mark)| u32_at(&bytes, *at) == *mark);
                 is_good.then_some((sector, bytes))
             }
             None => None,

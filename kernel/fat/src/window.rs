@@ -15,12 +15,12 @@ use core::fmt;
 
 use embedded_sdmmc::{Block, BlockCount, BlockDevice, BlockIdx, TimeSource, Timestamp, VolumeIdx, VolumeManager};
 
+use crate::Error;
 use crate::boot::Geometry;
 use crate::directories::{At, Directories};
-use crate::layout::{SECTOR, put, u32_at};
+use crate::layout::{INFO_FREE, INFO_HINT, INFO_MARKS, SECTOR, put, u32_at};
 use crate::slot::{SLOT, Slot};
 use crate::table::{BAD, Link, PER_SECTOR, Table};
-use crate::{Error, slot};
 
 /// Clusters below which a FAT is not a FAT32 by its size alone.
 const CLUSTERS_MIN: u32 = 65_525;
@@ -153,11 +153,11 @@ impl Tables {
     }
 
     fn info_sector(&self, out: &mut [u8]) {
-        put(out, 0, &0x4161_5252_u32.to_le_bytes());
-        put(out, 484, &0x6141_7272_u32.to_le_bytes());
-        put(out, 488, &u32::MAX.to_le_bytes());
-        put(out, 492, &self.table.hint().to_le_bytes());
-        put(out, 508, &0xaa55_0000_u32.to_le_bytes());
+        for (at, mark) in INFO_MARKS {
+            put(out, at, &mark.to_le_bytes());
+        }
+        put(out, INFO_FREE, &u32::MAX.to_le_bytes());
+        put(out, INFO_HINT, &self.table.hint().to_le_bytes());
     }
 
     fn table_sector(&self, sector: u32, out: &mut [u8]) {
@@ -219,7 +219,7 @@ impl Tables {
             }
             self.directories.add(cluster);
         }
-        let first = sector * (SECTOR / slot::SLOT) as u32;
+        let first = sector * (SECTOR / SLOT) as u32;
         for (n, bytes) in bytes.as_chunks::<SLOT>().0.iter().enumerate() {
             if Slot(*bytes) != HIDDEN {
                 let at = At {

@@ -269,6 +269,60 @@ fn other_kinds_are_refused_by_name() {
     );
 }
 
+/// A disk that says that it is as large as one wants, and has a boot sector.
+struct Huge(Vec<u8>);
+
+impl sis_fat::Disk for Huge {
+    fn len_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
+    fn read(&self, _offset: u64, out: &mut [u8]) -> Result<(), sis_fat::DiskError> {
+        out.copy_from_slice(self.0.get(..out.len()).ok_or(sis_fat::DiskError)?);
+        Ok(())
+    }
+
+    fn write(&self, _offset: u64, _data: &[u8]) -> Result<(), sis_fat::DiskError> {
+        Err(sis_fat::DiskError)
+    }
+
+    fn flush(&self) -> Result<(), sis_fat::DiskError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn more_clusters_than_memory_is_spent_on_are_refused() {
+    let mut boot = sample()[..512].to_vec();
+    boot[19..21].fill(0);
+    boot[32..36].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(
+        Volume::mount(Huge(boot), true).map(|_| ()),
+        Err(Error::Unsupported("more than 4,194,304 clusters"))
+    );
+}
+
+#[test]
+fn more_directories_than_memory_is_spent_on_are_not_made() {
+    let disk = MemoryDisk::new(make(40 << 10, 64));
+    let mut v = mount(&disk);
+    let root = v.root();
+    let mut made = 0;
+    while v.create(root, &format!("D{made}"), true, &times(NOW)).is_ok() {
+        made += 1;
+    }
+    // 32 MiB of 32 KiB each, one of which is the root's.
+    assert_eq!(made, 1023);
+    assert!(v.usage().free > 100);
+    v.unmount().expect("unmounted");
+    support::assert_clean(&disk.bytes());
+    mount(&disk);
+}
+
 #[test]
 fn a_disk_that_changes_its_mind_changes_nothing() {
     let disk = MemoryDisk::new(sample());

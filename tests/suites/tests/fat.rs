@@ -2,64 +2,43 @@
 //! what it does is what Linux does.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
-use sis_harness::{Archive, Board, Boot, Drive, Failure, Node, Result, SECOND, add_fat_modules, linux_kernel};
+use sis_harness::{Archive, Board, Boot, Failure, Node, Result, SECOND, add_fat_modules, linux_kernel};
 use sis_suites::disks::{DiskFile, says, tool};
 use sis_suites::{VIRT, guest_bytes, power_off, to_shell, virt};
 
 const SCRIPT: &str = include_str!("fat/behaviour.sh");
 
-/// A file system on a disk of its own.
-struct Image(DiskFile);
-
-impl Image {
-    /// What mkfs.fat(8) makes, with so many sectors a cluster.
-    fn new(mebibytes: u64, sectors: u32) -> Result<Self> {
-        let image = Self(DiskFile::empty(mebibytes << 20)?);
-        let sectors = sectors.to_string();
-        tool(
-            Command::new("mkfs.fat")
-                .args(["-F", "32", "-s", &sectors, "-n", "SISBOOT"])
-                .arg(image.path()),
-        )?;
-        Ok(image)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn drive(&self) -> Drive {
-        self.0.drive()
-    }
-
-    /// What mtools reads from a file.
-    fn cat(&self, path: &str) -> Result<Vec<u8>> {
-        tool(
-            Command::new("mtype")
-                .env("LC_ALL", "C.UTF-8")
-                .arg("-i")
-                .arg(self.path())
-                .arg(format!("::{path}")),
-        )
-    }
-
-    /// fsck.fat(8) has nothing to mend.
-    fn assert_clean(&self) -> Result<()> {
-        let said = tool(Command::new("fsck.fat").args(["-n", "-v"]).arg(self.path()))?;
-        let said = String::from_utf8_lossy(&said);
-        for word in ["Dirty bit", "differ", "summary wrong", "Reclaimed"] {
-            if said.contains(word) {
-                return Err(Failure::new(format_args!("fsck.fat: {said}")));
-            }
-        }
-        Ok(())
-    }
+/// A disk with what mkfs.fat(8) makes, with so many sectors a cluster.
+fn fat(mebibytes: u64, sectors: u32) -> Result<DiskFile> {
+    let disk = DiskFile::empty(mebibytes << 20)?;
+    let sectors = sectors.to_string();
+    let arguments = ["-F", "32", "-s", &sectors, "-n", "SISBOOT"];
+    tool(Command::new("mkfs.fat").args(arguments).arg(disk.path()))?;
+    Ok(disk)
 }
 
-fn board(image: &Image) -> Result<Board> {
+/// What mtools reads from a file.
+fn cat(disk: &DiskFile, path: &str) -> Result<Vec<u8>> {
+    let mut mtype = Command::new("mtype");
+    mtype.env("LC_ALL", "C.UTF-8").arg("-i").arg(disk.path());
+    tool(mtype.arg(format!("::{path}")))
+}
+
+/// fsck.fat(8) has nothing to mend.
+fn assert_clean(disk: &DiskFile) -> Result<()> {
+    let said = tool(Command::new("fsck.fat").args(["-n", "-v"]).arg(disk.path()))?;
+    let said = String::from_utf8_lossy(&said);
+    for word in ["Dirty bit", "differ", "summary wrong", "Reclaimed"] {
+        if said.contains(word) {
+            return Err(Failure::new(format_args!("fsck.fat: {said}")));
+        }
+    }
+    Ok(())
+}
+
+fn board(image: &DiskFile) -> Result<Board> {
     to_shell(virt()?.smp(2).no_network().disk(image.drive()))
 }
 
@@ -67,7 +46,7 @@ const MOUNT: &str = "mkdir -p /tmp/m && mount -t vfat /dev/vda /tmp/m";
 
 #[test]
 fn what_mtools_put_there_is_read_and_what_is_written_is_sound() -> Result<()> {
-    let image = Image::new(64, 1)?;
+    let image = fat(64, 1)?;
     let folder = tempfile::tempdir().map_err(Failure::new)?;
     let big: Vec<u8> = (0..3_000_017u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
@@ -98,6 +77,11 @@ fn what_mtools_put_there_is_read_and_what_is_written_is_sound() -> Result<()> {
         &sum,
     )?;
     says(&mut board, "ls", "overlays and more")?;
+    says(
+        &mut board,
+        "mount -t ext4 /dev/vda /mnt 2>&1 | grep -o 'resource busy'",
+        "resource busy",
+    )?;
     // Many files, so that directories grow, and some go again.
     board.run_ok(
         "mkdir many && for i in $(seq 300); do echo content $i > \"many/file with number $i.txt\"; done",
@@ -110,11 +94,11 @@ fn what_mtools_put_there_is_read_and_what_is_written_is_sound() -> Result<()> {
     board.run_ok("cp 'overlays and more/a big file.bin' COPY.BIN", 60 * SECOND)?;
     says(&mut board, "ls many | wc -l", "150")?;
     board.run_ok("cd / && umount /tmp/m", 60 * SECOND)?;
-    image.assert_clean()?;
-    if image.cat("COPY.BIN")? != big {
+    assert_clean(&image)?;
+    if cat(&image, "COPY.BIN")? != big {
         return Err(board.failure("mtools reads something else from the copy"));
     }
-    if image.cat("many/file with number 300.txt")? != b"content 300\n" {
+    if cat(&image, "many/file with number 300.txt")? != b"content 300\n" {
         return Err(board.failure("mtools reads something else from a small file"));
     }
     // Mounted again, twice at once and read-only.
@@ -135,9 +119,9 @@ fn what_mtools_put_there_is_read_and_what_is_written_is_sound() -> Result<()> {
 
 #[test]
 fn unknown_options_and_damaged_disks_are_refused_and_say_why() -> Result<()> {
-    let image = Image::new(64, 1)?;
+    let image = fat(64, 1)?;
     // A cluster of the root's that nobody has, after the table's first two entries: the root ends nowhere.
-    image.0.write_at(32 * 512 + 8, &[0; 4])?;
+    image.write_at(32 * 512 + 8, &[0; 4])?;
     let mut board = board(&image)?;
     // What the log says is read from it, and not in between.
     board.run_ok("dmesg -n 1; mkdir /tmp/m", 5 * SECOND)?;
@@ -162,7 +146,7 @@ fn unknown_options_and_damaged_disks_are_refused_and_say_why() -> Result<()> {
 /// What was synchronised before the power went is there; the file system mounts and works.
 #[test]
 fn what_was_synchronised_survives_a_power_cut() -> Result<()> {
-    let image = Image::new(64, 2)?;
+    let image = fat(64, 2)?;
     let mut first = board(&image)?;
     first.run_ok(MOUNT, 60 * SECOND)?;
     first.run_ok(
@@ -219,7 +203,7 @@ fn what_was_synchronised_survives_a_power_cut() -> Result<()> {
 
 /// What the script says on a kernel.
 fn behaviour(boot: Boot, commands: &[String], archive: Archive, sectors: u32) -> Result<String> {
-    let image = Image::new(48, sectors)?;
+    let image = fat(48, sectors)?;
     let mut archive = archive;
     let script = Node::File(SCRIPT.as_bytes().to_vec());
     archive.add("/behaviour.sh", script, 0o755).map_err(Failure::new)?;
@@ -231,7 +215,7 @@ fn behaviour(boot: Boot, commands: &[String], archive: Archive, sectors: u32) ->
     let said = board.run_ok("sh /behaviour.sh /tmp/m 2>&1", 180 * SECOND)?;
     board.run_ok("umount /tmp/m", 60 * SECOND)?;
     power_off(board)?;
-    image.assert_clean()?;
+    assert_clean(&image)?;
     Ok(said)
 }
 
@@ -261,7 +245,7 @@ fn what_it_does_is_what_linux_does() -> Result<()> {
 
 /// The marks of the interface's cases, by name, with their files on a FAT.
 fn cases(boot: Boot, commands: &[String], archive: Archive) -> Result<BTreeMap<String, bool>> {
-    let image = Image::new(64, 8)?;
+    let image = fat(64, 8)?;
     let mut archive = archive;
     let program = Node::File(guest_bytes()?);
     archive.add("/bin/sis-guest", program, 0o755).map_err(Failure::new)?;

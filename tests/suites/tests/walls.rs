@@ -129,7 +129,7 @@ fn the_companions_state_knows_no_ui_no_sockets_and_no_clock() {
 #[test]
 fn pure_kernel_crates_reach_no_hardware() {
     let workspace = workspace();
-    for name in ["sis-abi", "sis-algo", "sis-autonomy"] {
+    for name in ["sis-abi", "sis-algo", "sis-autonomy", "sis-ext4", "sis-fat"] {
         for reached in workspace.reachable(name) {
             let at = folder(&workspace, &reached);
             assert!(

@@ -10,7 +10,7 @@
 //! | [`xattr`] | extended attributes |
 //! | [`permission`], [`text`], [`size_limit`], [`context`] | who may; what is run is not written; how large; where a process is |
 //! | [`tmpfs`], [`devfs`], [`initramfs`] | files in memory, device nodes, the first root |
-//! | [`ext4`](mod@ext4), [`fat`](mod@fat), [`cache`], [`disk_root`] | files on disks, their pages in memory, the root on one |
+//! | [`ext4`](mod@ext4), [`fat`](mod@fat), `on_disk`, [`cache`], [`disk_root`] | files on disks, what they have in common, their pages in memory, the root on one |
 //! | [`procfs`], [`sysfs`], [`virt`], [`virt_tree`] | files that the kernel makes up |
 //! | [`pipe`] | pipes and FIFOs |
 //! | [`ready`], [`epoll`], [`eventfd`], [`timerfd`], [`signalfd`] | waiting for files, and files to wait for |
@@ -36,6 +36,7 @@ mod memory_devices;
 pub mod mount;
 pub mod names;
 pub mod notify;
+mod on_disk;
 pub mod open;
 pub mod path;
 pub mod permission;

@@ -54,7 +54,7 @@ const BUILT_IN: &[Kind] = &[
         open: |_, _| Ok(devfs::superblock()),
     },
     Kind {
-        name: "vfat",
+        name: fat::KIND,
         needs_device: true,
         open: |source, options| fat::open(&device(source)?, options),
     },

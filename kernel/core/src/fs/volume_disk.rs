@@ -41,12 +41,25 @@ impl BlockDisk {
         Ok(out)
     }
 
-    fn put(&self, offset: u64, data: &[u8], durability: Durability) -> Result<(), DiskError> {
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
+        let pieces = Self::pieces(out.len())?;
+        self.0.read(offset / SECTOR_BYTES, pieces.clone()).map_err(error)?;
+        for (piece, part) in pieces.iter().zip(out.chunks_mut(PAGE_SIZE)) {
+            piece.frame.read(0, part);
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8], durability: Durability) -> Result<(), DiskError> {
         let pieces = Self::pieces(data.len())?;
         for (piece, part) in pieces.iter().zip(data.chunks(PAGE_SIZE)) {
             piece.frame.write(0, part);
         }
         self.0.write(offset / SECTOR_BYTES, pieces, durability).map_err(error)
+    }
+
+    fn flush(&self) -> Result<(), DiskError> {
+        self.0.flush().map_err(error)
     }
 }
 
@@ -68,46 +81,42 @@ impl sis_ext4::Disk for BlockDisk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
-        let pieces = Self::pieces(out.len())?;
-        self.0.read(offset / SECTOR_BYTES, pieces.clone()).map_err(error)?;
-        for (piece, part) in pieces.iter().zip(out.chunks_mut(PAGE_SIZE)) {
-            piece.frame.read(0, part);
-        }
-        Ok(())
+        self.read(offset, out)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), DiskError> {
-        self.put(offset, data, Durability::Cached)
+        self.write(offset, data, Durability::Cached)
     }
 
     fn write_through(&self, offset: u64, data: &[u8]) -> Result<(), DiskError> {
-        self.put(offset, data, Durability::Stable)
+        self.write(offset, data, Durability::Stable)
     }
 
     fn flush(&self) -> Result<(), DiskError> {
-        self.0.flush().map_err(error)
+        self.flush()
     }
 }
 
 /// FAT's crate tells its failures apart no further.
 impl sis_fat::Disk for BlockDisk {
     fn len_bytes(&self) -> u64 {
-        sis_ext4::Disk::len_bytes(self)
+        self.0.size_bytes()
     }
 
     fn is_read_only(&self) -> bool {
-        sis_ext4::Disk::is_read_only(self)
+        self.0.is_read_only()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), sis_fat::DiskError> {
-        sis_ext4::Disk::read(self, offset, out).map_err(|_| sis_fat::DiskError)
+        self.read(offset, out).map_err(|_| sis_fat::DiskError)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), sis_fat::DiskError> {
-        sis_ext4::Disk::write(self, offset, data).map_err(|_| sis_fat::DiskError)
+        self.write(offset, data, Durability::Cached)
+            .map_err(|_| sis_fat::DiskError)
     }
 
     fn flush(&self) -> Result<(), sis_fat::DiskError> {
-        sis_ext4::Disk::flush(self).map_err(|_| sis_fat::DiskError)
+        self.flush().map_err(|_| sis_fat::DiskError)
     }
 }

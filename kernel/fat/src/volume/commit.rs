@@ -4,7 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::Volume;
-use crate::layout::{SECTOR, SECTOR_BYTES, put};
+use crate::layout::{INFO_FREE, INFO_HINT, SECTOR, SECTOR_BYTES, put};
 use crate::table::Stage;
 use crate::{Disk, Error, boot};
 
@@ -138,8 +138,8 @@ impl<D: Disk> Volume<D> {
 
     fn write_info(&mut self) -> Result<(), Error> {
         if let Some((sector, bytes)) = &mut self.info {
-            put(bytes, 488, &self.tables.table.free_clusters().to_le_bytes());
-            put(bytes, 492, &self.tables.table.hint().to_le_bytes());
+            put(bytes, INFO_FREE, &self.tables.table.free_clusters().to_le_bytes());
+            put(bytes, INFO_HINT, &self.tables.table.hint().to_le_bytes());
             self.disk.write(*sector * SECTOR_BYTES, bytes)?;
         }
         Ok(())

@@ -53,8 +53,11 @@ impl<D: Disk> Volume<D> {
     /// [`Error::NoSpace`], with nothing taken; [`Error::ReadOnly`]; [`Error::Disk`].
     pub fn lengthen(&mut self, chain: Chain, count: u64) -> Result<Chain, Error> {
         self.writable()?;
-        let mut last = self.tables.table.chain(chain.0).last();
-        let had = self.clusters(chain);
+        let (had, mut last) = self
+            .tables
+            .table
+            .chain(chain.0)
+            .fold((0, None), |(had, _), cluster| (had + 1, Some(cluster)));
         let mut first = chain;
         for _ in had..count {
             match self.take(last) {

@@ -305,31 +305,21 @@ impl<D: Disk> Volume<D> {
         last.ok_or(Error::NoSpace)
     }
 
-    /// A file's names are not known any more.
-    fn forget(&mut self, directory: Chain, place: Place) {
-        let short = long_name::shown(&self.slot_at(place.0));
+    /// A file loses its names: they are not known any more, and the entries of the long one are free. Its own entry is the
+    /// caller's, and is as it was in `slot`.
+    fn forget(&mut self, directory: Chain, place: Place, slot: &Slot) {
         if let Some(index) = self.indexes.get_mut(directory.0) {
-            index.remove(place.0, &short);
+            index.remove(place.0, &long_name::shown(slot));
         }
-    }
-
-    /// Frees an entry and those of its long name.
-    fn free_entry(&mut self, directory: Chain, place: Place) {
         let slots = self.slots(directory);
-        let Some(position) = slots.iter().position(|at| *at == place.0) else {
-            return;
-        };
-        let before = slots.get(..position).unwrap_or_default();
-        let long = before.iter().rev().take_while(|at| {
-            let slot = self.slot_at(**at);
-            slot.is_long() && !slot.is_free()
-        });
-        let gone: Vec<At> = core::iter::once(place.0).chain(long.copied()).collect();
-        self.forget(directory, place);
-        for at in gone {
-            let mut slot = self.slot_at(at);
-            slot.free();
-            self.tables.directories.set_slot(at, &slot);
+        let before = slots.iter().position(|at| *at == place.0).and_then(|n| slots.get(..n));
+        for at in before.unwrap_or_default().iter().rev() {
+            let mut part = self.slot_at(*at);
+            if part.is_free() || !part.is_long() {
+                return;
+            }
+            part.free();
+            self.tables.directories.set_slot(*at, &part);
         }
     }
 
@@ -343,9 +333,7 @@ impl<D: Disk> Volume<D> {
         let short = self.short_name(directory, place, &slot)?;
         let shared = self.shared();
         with_directory(&shared, directory.0, |d| d.delete_entry_in_dir(short))?;
-        // The crate frees the entry alone. It is there once more, so that those of its long name are found to be its.
-        self.tables.directories.set_slot(place.0, &slot);
-        self.free_entry(directory, place);
+        self.forget(directory, place, &slot);
         if slot.is_directory() {
             self.free_directory(Chain(slot.first()));
         }
@@ -416,6 +404,7 @@ impl<D: Disk> Volume<D> {
                 if old.is_directory() {
                     self.free_directory(Chain(old.first()));
                 }
+                self.forget(from, place, &slot);
                 replaced
             }
             None => {
@@ -424,13 +413,15 @@ impl<D: Disk> Volume<D> {
                 moved.set_short(&short);
                 moved.forget_case();
                 let at = self.put(to, &long, &moved)?;
-                // It may be the same name in another case.
-                self.forget(from, place);
+                // First: it may be the same name in another case.
+                self.forget(from, place, &slot);
                 self.note(to, at, (!long.is_empty()).then_some(name));
                 Place(at)
             }
         };
-        self.free_entry(from, place);
+        let mut gone = slot;
+        gone.free();
+        self.tables.directories.set_slot(place.0, &gone);
         if slot.is_directory() && from != to {
             self.set_parent(Chain(slot.first()), to);
         }

@@ -20,21 +20,21 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use sis_ext4::{Attributes, Error, Ino, MountOptions, Timestamp, Volume};
-use sis_machine::mm::frames::total_frames;
 use sis_machine::sync::{Mutex, MutexGuard, Rank, SpinLock};
 
 use super::cache::{self, Flusher, Store, Wait};
 use super::inode::Inode;
 use super::mount::{FileSystem, SuperBlock, Usage};
+use super::on_disk::{self, Alarm};
 use super::volume_disk::BlockDisk;
 use crate::block::{self, Claim};
-use crate::poll::Events;
-use crate::time::Deadline;
-use crate::wait::{Sleep, WaitQueue};
 use crate::{Errno, Result, sched};
 
 use node::Node;
 use options::{OnError, Options};
+
+/// Its names for mount(2).
+const KINDS: [&str; 3] = ["ext2", "ext3", "ext4"];
 
 /// EXT4_SUPER_MAGIC (statfs(2)), of ext2 and ext3 too.
 const MAGIC: u64 = 0xef53;
@@ -83,8 +83,7 @@ struct Shared {
     housekeeping: Mutex<()>,
     /// There are files without names whose content waits to be written.
     has_doomed: AtomicBool,
-    wake: WaitQueue,
-    has_work: AtomicBool,
+    alarm: Alarm,
     /// An error has been told of in the log.
     has_told: AtomicBool,
     commit_s: AtomicU32,
@@ -113,12 +112,6 @@ impl Shared {
         out.map_err(errno_of)
     }
 
-    /// There is something for the thread to do.
-    fn poke(&self) {
-        self.has_work.store(true, Ordering::Release);
-        self.wake.wake_all(Events::READ);
-    }
-
     /// The file with this number.
     fn node(self: &Arc<Self>, ino: u32) -> Result<Arc<Node>> {
         if let Some(n) = self.nodes.lock().get(&ino).and_then(Weak::upgrade) {
@@ -134,28 +127,11 @@ impl Shared {
             }
             (other, nodes.len())
         };
-        if count > Self::most_nodes() {
-            self.poke();
+        if count > on_disk::most_files() {
+            self.alarm.ring();
         }
         // Somebody may have been faster.
         Ok(other.unwrap_or(node))
-    }
-
-    /// So many files are kept in memory whose names were looked up: a sixteenth of the memory, at a kilobyte each.
-    fn most_nodes() -> usize {
-        total_frames() / 4
-    }
-
-    /// Forgets names that nobody uses when there are too many, and with them the files.
-    fn forget_names(&self) {
-        let most = Self::most_nodes();
-        if self.nodes.lock().len() <= most {
-            return;
-        }
-        let superblock = MOUNTED.lock().get(&self.device.device_number()).and_then(Weak::upgrade);
-        if let Some(superblock) = superblock {
-            superblock.prune(most / 2);
-        }
     }
 
     /// Forgets a file, unless somebody has it again.
@@ -260,11 +236,10 @@ fn run(weak: &Weak<Shared>) {
     loop {
         let Some(shared) = weak.upgrade() else { return };
         let ns = u64::from(shared.commit_s.load(Ordering::Relaxed)) * 1_000_000_000;
-        let wait = Deadline::after_ns(ns.min(1_000_000_000));
-        let ready = || shared.has_work.swap(false, Ordering::AcqRel).then_some(());
-        let _ = shared.wake.wait_for(Sleep::Uninterruptible, wait, ready);
+        shared.alarm.wait(ns.min(1_000_000_000));
         shared.let_go();
-        shared.forget_names();
+        let files = shared.nodes.lock().len();
+        on_disk::forget_names(&shared.device, files);
         let now_ns = crate::time::now_ns();
         if now_ns.saturating_sub(last_ns) < ns {
             continue;
@@ -388,16 +363,13 @@ impl Shared {
     }
 }
 
-static MOUNTED: SpinLock<BTreeMap<u64, Weak<SuperBlock>>> = SpinLock::new(Rank::Leaf, BTreeMap::new());
-
 /// Mounts what is on a disk or partition; a second mount of it shares the first one's.
 ///
 /// # Errors
 /// `EINVAL` for unknown options and where there is no such file system, `EBUSY`, `EROFS`, `EUCLEAN`, `EIO`.
 pub fn open(device: &Arc<block::Volume>, text: &str, kind: &'static str) -> Result<Arc<SuperBlock>> {
     let wanted = Options::parse(text)?;
-    let number = device.device_number();
-    if let Some(there) = MOUNTED.lock().get(&number).and_then(Weak::upgrade) {
+    if let Some(there) = on_disk::mounted(device, &KINDS) {
         return Ok(there);
     }
     let claim = Claim::new(device)?;
@@ -447,8 +419,7 @@ pub fn open(device: &Arc<block::Volume>, text: &str, kind: &'static str) -> Resu
         gone: SpinLock::new(Rank::Leaf, Vec::new()),
         housekeeping: Mutex::new(Rank::Housekeeping, ()),
         has_doomed: AtomicBool::new(false),
-        wake: WaitQueue::new(),
-        has_work: AtomicBool::new(false),
+        alarm: Alarm::new(),
         has_told: AtomicBool::new(false),
         commit_s: AtomicU32::new(options::COMMIT_S),
         on_error: SpinLock::new(Rank::Leaf, OnError::default()),
@@ -462,6 +433,6 @@ pub fn open(device: &Arc<block::Volume>, text: &str, kind: &'static str) -> Resu
     let weak = Arc::downgrade(&shared);
     sched::spawn_kernel("ext4", move || run(&weak))?;
     let superblock = SuperBlock::new(Arc::new(Ext4 { shared, root, kind }));
-    MOUNTED.lock().insert(number, Arc::downgrade(&superblock));
+    on_disk::note_mounted(device, &superblock);
     Ok(superblock)
 }

@@ -266,7 +266,7 @@ impl Drop for Node {
         let links = self.attributes.lock().nlink;
         if times.is_some() || links == 0 {
             self.shared.gone.lock().push((self.ino, times));
-            self.shared.poke();
+            self.shared.alarm.ring();
         } else {
             self.shared.forget(self.ino);
         }

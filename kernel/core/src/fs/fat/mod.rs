@@ -20,21 +20,21 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use sis_fat::{Chain, Entry, Error, Place, Times, Volume};
-use sis_machine::mm::frames::total_frames;
 use sis_machine::sync::{Mutex, MutexGuard, Rank, SpinLock};
 
 use super::cache::{self, Flusher, Store, Wait};
 use super::inode::Inode;
 use super::mount::{FileSystem, SuperBlock, Usage};
+use super::on_disk::{self, Alarm};
 use super::volume_disk::BlockDisk;
 use crate::block::{self, Claim};
-use crate::poll::Events;
-use crate::time::Deadline;
-use crate::wait::{Sleep, WaitQueue};
 use crate::{Errno, Result, sched};
 
 use node::Node;
 use options::Options;
+
+/// Its name for mount(2).
+pub const KIND: &str = "vfat";
 
 /// MSDOS_SUPER_MAGIC (statfs(2)).
 const MAGIC: u64 = 0x4d44;
@@ -86,8 +86,7 @@ struct Shared {
     housekeeping: Mutex<()>,
     /// There are files without names whose content waits to be written.
     has_doomed: AtomicBool,
-    wake: WaitQueue,
-    has_work: AtomicBool,
+    alarm: Alarm,
     /// An error has been told of in the log.
     has_told: AtomicBool,
     options: Options,
@@ -123,17 +122,6 @@ impl Shared {
         }
     }
 
-    /// There is something for the thread to do.
-    fn poke(&self) {
-        self.has_work.store(true, Ordering::Release);
-        self.wake.wake_all(Events::READ);
-    }
-
-    /// So many files are kept in memory whose names were looked up: a sixteenth of the memory, at a kilobyte each.
-    fn most_nodes() -> usize {
-        total_frames() / 4
-    }
-
     /// The file with that entry. The lock of its directory is held.
     fn node(self: &Arc<Self>, entry: &Entry) -> Result<Arc<Node>> {
         if let Some(node) = self.at(entry.place) {
@@ -146,8 +134,8 @@ impl Shared {
                 Ok(())
             })?;
         }
-        if self.enter(entry.place, &node) > Self::most_nodes() {
-            self.poke();
+        if self.enter(entry.place, &node) > on_disk::most_files() {
+            self.alarm.ring();
         }
         Ok(node)
     }
@@ -175,18 +163,6 @@ impl Shared {
             .values()
             .filter_map(|(_, node)| node.upgrade())
             .collect()
-    }
-
-    /// Forgets names that nobody uses when there are too many, and with them the files.
-    fn forget_names(&self) {
-        let most = Self::most_nodes();
-        if self.nodes.lock().len() <= most {
-            return;
-        }
-        let superblock = MOUNTED.lock().get(&self.device.device_number()).and_then(Weak::upgrade);
-        if let Some(superblock) = superblock {
-            superblock.prune(most / 2);
-        }
     }
 
     /// Does what is left to do for files that nobody has any more.
@@ -292,11 +268,10 @@ fn run(weak: &Weak<Shared>) {
     let mut last_ns = crate::time::now_ns();
     loop {
         let Some(shared) = weak.upgrade() else { return };
-        let ready = || shared.has_work.swap(false, Ordering::AcqRel).then_some(());
-        let wait = Deadline::after_ns(1_000_000_000);
-        let _ = shared.wake.wait_for(Sleep::Uninterruptible, wait, ready);
+        shared.alarm.wait(1_000_000_000);
         shared.let_go();
-        shared.forget_names();
+        let files = shared.nodes.lock().len();
+        on_disk::forget_names(&shared.device, files);
         let now_ns = crate::time::now_ns();
         if now_ns.saturating_sub(last_ns) >= COMMIT_NS {
             last_ns = now_ns;
@@ -323,7 +298,7 @@ impl Drop for Fat {
 
 impl FileSystem for Fat {
     fn kind(&self) -> &'static str {
-        "vfat"
+        KIND
     }
 
     fn root(&self) -> Arc<dyn Inode> {
@@ -383,16 +358,13 @@ impl FileSystem for Fat {
     }
 }
 
-static MOUNTED: SpinLock<BTreeMap<u64, Weak<SuperBlock>>> = SpinLock::new(Rank::Leaf, BTreeMap::new());
-
 /// Mounts what is on a disk or partition; a second mount of it shares the first one's.
 ///
 /// # Errors
 /// `EINVAL` for unknown options and where there is no FAT32, `EBUSY`, `EROFS`, `EUCLEAN`, `EIO`, `ENOMEM`.
 pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> {
     let options = Options::parse(text)?;
-    let number = device.device_number();
-    if let Some(there) = MOUNTED.lock().get(&number).and_then(Weak::upgrade) {
+    if let Some(there) = on_disk::mounted(device, &[KIND]) {
         return Ok(there);
     }
     let claim = Claim::new(device)?;
@@ -426,8 +398,7 @@ pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> 
         gone: SpinLock::new(Rank::Leaf, Vec::new()),
         housekeeping: Mutex::new(Rank::Housekeeping, ()),
         has_doomed: AtomicBool::new(false),
-        wake: WaitQueue::new(),
-        has_work: AtomicBool::new(false),
+        alarm: Alarm::new(),
         has_told: AtomicBool::new(false),
         options,
         claim: SpinLock::new(Rank::Leaf, Some(claim)),
@@ -437,6 +408,6 @@ pub fn open(device: &Arc<block::Volume>, text: &str) -> Result<Arc<SuperBlock>> 
     let weak = Arc::downgrade(&shared);
     sched::spawn_kernel("fat", move || run(&weak))?;
     let superblock = SuperBlock::new(Arc::new(Fat { shared, root }));
-    MOUNTED.lock().insert(number, Arc::downgrade(&superblock));
+    on_disk::note_mounted(device, &superblock);
     Ok(superblock)
 }

@@ -268,6 +268,6 @@ impl Drop for Node {
             clusters: self.clusters(),
             times,
         });
-        self.shared.poke();
+        self.shared.alarm.ring();
     }
 }
